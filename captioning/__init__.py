@@ -1,0 +1,1 @@
+"""Make prompts: real photographs in, label-0 images and captions out."""

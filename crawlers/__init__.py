@@ -1,0 +1,1 @@
+"""Find generators: the only package that speaks to the hub."""

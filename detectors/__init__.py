@@ -1,0 +1,1 @@
+"""Use the images: read shards, train and score fake-image detectors."""

@@ -1,0 +1,1 @@
+"""Run it all: the CLI, the stages, the scheduler, the executors and the worker."""
