@@ -1,0 +1,65 @@
+"""What a generator is: everything a sampler needs to know to make its images, and what the dataset says of it."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from manifests.frozen import FrozenModel
+from manifests.names import Slug
+
+GeneratorKind = Literal["text-to-image", "class-conditional", "unconditional"]
+Architecture = Literal["LatentDiff", "PixelDiff", "GAN", "AR", "Commercial", "Other"]
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+
+class SamplingParams(FrozenModel):
+    """How to call a generator, and where each value came from.
+
+    A field left None is not passed to the pipeline: its own default applies.
+    """
+
+    steps: int | None = Field(default=None, ge=1, le=5000, description="denoising steps")
+    guidance_scale: float | None = Field(default=None, ge=0, le=100, description="classifier-free guidance scale")
+    width: int | None = Field(default=None, ge=8, le=8192, description="pixels")
+    height: int | None = Field(default=None, ge=8, le=8192, description="pixels")
+    negative_prompt: str | None = Field(default=None, description="negative prompt, when the pipeline takes one")
+    scheduler: str | None = Field(default=None, description="diffusers scheduler class that replaces the repo's own")
+    call_kwargs: dict[str, Any] = Field(default_factory=dict, description="further call arguments, passed as they are")
+    sources: dict[str, str] = Field(
+        default_factory=dict,
+        description="for each value above: manifest, card, name, config, family or signature",
+    )
+
+
+class WeightFile(FrozenModel):
+    """One file of a repo at the pinned revision."""
+
+    path: str
+    size: int = Field(ge=0, description="bytes")
+    sha256: str | None = Field(
+        default=None, description="hex digest from the hub's LFS record; None for plain git files"
+    )
+
+
+class GeneratorSpec(FrozenModel):
+    """A generator pinned so that its images can be made again."""
+
+    name: Slug
+    kind: GeneratorKind
+    repo_id: str = Field(description="hub repo, owner/name")
+    revision: str | None = Field(default=None, description="commit sha; None in a manifest until the crawl pins it")
+    subfolder: str | None = Field(default=None, description="folder of the pipeline inside the repo")
+    variant: str | None = Field(default=None, description="weight variant, such as fp16")
+    pipeline_class: str | None = Field(default=None, description="`_class_name` of model_index.json")
+    architecture: Architecture = "Other"
+    family: str = Field(default="unknown", description="generators that share an architecture and a way of sampling")
+    lineage: str | None = Field(default=None, description="root base model; splits go by it")
+    license: str | None = None
+    author: str | None = None
+    release_date: str | None = Field(default=None, description="ISO date")
+    hf_pipeline_tag: str | None = None
+    hf_diffusers_tag: str | None = None
+    subset: str = Field(default="systematic", description="part of the dataset: systematic, manual, commercial, ...")
+    params: SamplingParams = SamplingParams()
+    dtype: Dtype | None = Field(default=None, description="overrides the run's dtype")
+    files: tuple[WeightFile, ...] = Field(default=(), description="weight files at the pinned revision")
