@@ -1,0 +1,139 @@
+"""The run's configuration: one YAML file. Every key is marked identity, extent or runtime (see manifests.key_kinds)."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import StringConstraints, model_validator
+
+from manifests.frozen import FrozenModel
+from manifests.generator import Dtype
+from manifests.key_kinds import extent, identity, identity_settings, runtime
+from manifests.names import Slug
+from manifests.real_source import RealSource
+
+RepoId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
+Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+
+
+class HubConfig(FrozenModel):
+    """Where the models come from. The token comes from HF_TOKEN or the client's login, never from this file."""
+
+    endpoint: str = runtime("https://huggingface.co", pattern=r"^https?://[^\s]+$", description="hub's address")
+    cache: Path | None = runtime(None, description="folder of downloaded models; default: the hub client's own")
+    download_timeout: float = runtime(3600.0, gt=0, description="seconds one model's download may take")
+
+
+class CrawlConfig(FrozenModel):
+    """Which models become generators. Raising a limit or naming more adds to the dataset."""
+
+    count: int = extent(0, ge=0, description="take the N most downloaded diffusers models; 0: only what is named")
+    min_downloads: int = extent(0, ge=0)
+    max_per_author: int | None = extent(None, ge=1)
+    models: tuple[RepoId, ...] = extent((), description="models wanted by name; one that is left out makes exit code 1")
+    manifests: tuple[Path, ...] = extent((), description="YAML files of generators; relative to this file")
+    licences_allow: tuple[str, ...] = extent((), description="empty: any licence")
+    licences_deny: tuple[str, ...] = extent(())
+
+
+class CaptionerConfig(FrozenModel):
+    """The model that captions photographs which have no caption."""
+
+    repo_id: RepoId = identity("Salesforce/blip-image-captioning-large")
+    revision: Revision | None = identity(None, description="commit sha; null: pinned at the first run")
+    batch_size: int = identity(8, ge=1)
+    max_new_tokens: int = identity(30, ge=1, le=512)
+
+
+class CaptionConfig(FrozenModel):
+    """Real photographs, and the prompts made from them."""
+
+    reals: tuple[RealSource, ...] = extent((), description="sources of real photographs")
+    unit_images: int = identity(64, ge=1, description="real images in one unit")
+    given: bool = identity(True, description="use the captions that came with the photographs")
+    captioner: CaptionerConfig | None = identity(
+        None, description="captions photographs without one; null: such photographs give no prompt"
+    )
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "CaptionConfig":
+        names = [source.name for source in self.reals]
+        if len(set(names)) < len(names):
+            raise ValueError("two real sources have the same name")
+        return self
+
+
+class CheckerConfig(FrozenModel):
+    """The safety checker that scores every generated image."""
+
+    repo_id: RepoId = identity("CompVis/stable-diffusion-safety-checker")
+    revision: Revision | None = identity(None, description="commit sha; null: pinned at the first run")
+
+
+class SampleConfig(FrozenModel):
+    """How many images each generator makes, and everything that their bytes depend on."""
+
+    images_per_generator: int = extent(64, ge=1, description="images wanted from each generator")
+    unit_images: int = identity(64, ge=1, le=4096, description="images in one unit of work")
+    reserve_fraction: float = identity(
+        0.5, ge=0, le=1, description="reserve prompts for each wanted image; they replace flagged and degenerate ones"
+    )
+    batch_size: int = identity(4, ge=1, le=512)
+    cpu_threads: int = identity(1, ge=1, description="threads of one worker: other counts give other bytes")
+    dtype: Dtype = identity("float32")
+    checker: CheckerConfig | None = identity(CheckerConfig(), description="null: images are not scored")
+    keep_flagged: bool = identity(False, description="store the bytes of flagged images too")
+
+
+class SplitConfig(FrozenModel):
+    """Train and test go by lineage for generators and by photograph for real images and their prompts."""
+
+    test_fraction: float = identity(0.2, ge=0, le=1, description="share of lineages and of photographs held out")
+    salt: str = identity("commforge", description="another salt gives another split")
+    test_generators: tuple[str, ...] = extent(
+        (), description="names or repo ids held out; their whole lineage goes to test. Empty: by test_fraction"
+    )
+
+
+class DetectorConfig(FrozenModel):
+    """One detector to train on the train split and score on the test split."""
+
+    name: Slug = runtime(...)
+    architecture: str = runtime(..., description="see `commforge detector list`")
+    backbone: Literal["pretrained", "random"] = runtime(
+        "pretrained", description="start from the architecture's published backbone, if it has one, or from scratch"
+    )
+    train: dict[str, int | float | bool | str | None] = runtime(
+        {}, description="training settings; `commforge detector train --help` lists them"
+    )
+
+
+class ExecuteConfig(FrozenModel):
+    """Where the work runs. Nothing here changes a byte of the dataset."""
+
+    executor: Literal["inline", "ray"] = runtime("ray")
+    workers: int = runtime(1, ge=1, description="workers that sample at the same time")
+    gpus_per_worker: float = runtime(0.0, ge=0, description="0: workers run on the CPU")
+    device: Literal["auto", "cpu", "cuda", "mps"] = runtime("auto")
+    ray_address: str | None = runtime(None, description="address of a running cluster; null: start one on this machine")
+    attempts: int = runtime(3, ge=1, description="tries of a unit that fails in a way that may pass")
+    unit_timeout: float = runtime(3600.0, gt=0, description="seconds one unit may take (executor ray)")
+    spool: Path | None = runtime(None, description="folder for unpublished shards; default: the system's temporary one")
+
+
+class RunConfig(FrozenModel):
+    """A whole run: crawl → caption → sample → audit → train → evaluate → report."""
+
+    name: Slug = identity(..., description="the dataset's name")
+    output: Path = runtime(..., description="the run's folder; relative to the working folder")
+    licence_notes: str = runtime("", description="free text for the dataset's card")
+    hub: HubConfig = HubConfig()
+    crawl: CrawlConfig = CrawlConfig()
+    caption: CaptionConfig = CaptionConfig()
+    sample: SampleConfig = SampleConfig()
+    splits: SplitConfig = SplitConfig()
+    detectors: tuple[DetectorConfig, ...] = runtime((), description="detectors to train and evaluate")
+    execute: ExecuteConfig = ExecuteConfig()
+
+    def identity(self) -> dict[str, object]:
+        """Return the settings that affect bytes, by dotted key."""
+        return identity_settings(self)

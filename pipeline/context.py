@@ -1,0 +1,91 @@
+"""An open run: its config with everything pinned, its dataset under the run lock, workers when a stage needs them."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.errors import InputError
+from pipeline.config import RunConfig
+from pipeline.events import EventLog
+from pipeline.executors import make_executor
+from pipeline.executors.base import Executor
+from pipeline.progress import say
+from pipeline.resolve import pin_revisions, write_config
+from pipeline.run_folder import RunFolder
+from pipeline.worker_config import WorkerConfig
+from shards.dataset import Dataset
+from shards.run_lock import RunLock
+
+
+@dataclass
+class RunContext:
+    """What every stage works with."""
+
+    config: RunConfig
+    folder: RunFolder
+    events: EventLog
+    dataset: Dataset
+    _executor: Executor | None = None
+
+    @property
+    def spool(self) -> Path:
+        """Where unpublished shards and worker logs lie on this machine."""
+        return self.config.execute.spool or Path(tempfile.gettempdir()) / f"commforge-{os.getuid()}"
+
+    def executor(self) -> Executor:
+        """Return the workers, brought up at the first call."""
+        if self._executor is None:
+            execute = self.config.execute
+            worker_config = WorkerConfig(
+                dataset=self.folder.dataset.resolve(),
+                spool=self.spool,
+                endpoint=self.config.hub.endpoint,
+                cache=self.config.hub.cache,
+                download_timeout=self.config.hub.download_timeout,
+                unit_timeout=execute.unit_timeout,
+                cpu_threads=self.config.sample.cpu_threads,
+                device=execute.device,
+            )
+            where = "in this process" if execute.executor == "inline" else f"on {execute.workers} Ray workers"
+            say(f"workers: {where}")
+            executor = make_executor(execute, worker_config)
+            executor.start()
+            self._executor = executor
+        return self._executor
+
+    def release_workers(self) -> None:
+        """End the workers; a later stage may ask for them again."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
+
+
+@contextmanager
+def open_run(config: RunConfig, folder: RunFolder | None = None) -> Iterator[RunContext]:
+    """Open the run for writing: make the folder and dataset or check that it is the same one, and take the lock.
+
+    Raises:
+        InputError: the folder cannot be written, another run holds it, or an identity key has changed.
+    """
+    folder = folder or RunFolder.at(config.output)
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        folder.dataset.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
+    with RunLock(folder.dataset):
+        config = pin_revisions(config, folder)
+        if (folder.dataset / "dataset.json").exists():
+            dataset = Dataset.open(folder.dataset)
+            dataset.check_identity(config.identity())
+        else:
+            dataset = Dataset.create(folder.dataset, config.name, config.identity(), config.licence_notes)
+        write_config(config, folder.config)
+        context = RunContext(config, folder, EventLog(folder.events), dataset)
+        try:
+            yield context
+        finally:
+            context.release_workers()

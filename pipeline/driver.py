@@ -1,0 +1,87 @@
+"""The driver's loop: lease, wait, judge, commit. The run lock is held while it runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from manifests.errors import InputError
+from pipeline.events import EventLog
+from pipeline.executors.base import Executor
+from pipeline.interruption import Interrupted, termination_as_interrupt
+from pipeline.scheduler import Scheduler, Verdict, failure_reason
+from pipeline.tasks import Died, Done, Failed
+
+
+@dataclass
+class Tally:
+    """What one pass over the tasks came to."""
+
+    done: int = 0
+    given_up: int = 0
+    retried: int = 0
+    quarantined: set[str] = field(default_factory=set)
+
+
+OnDone = Callable[[Done], None]
+OnGivenUp = Callable[[Failed | Died], None]
+
+
+def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: OnDone, on_given_up: OnGivenUp) -> Tally:
+    """Run every task of the scheduler to its end.
+
+    `on_done` and `on_given_up` commit; they run here, one at a time.
+
+    Raises:
+        InputError: a worker met a user's mistake.
+        Interrupted: by Ctrl-C or SIGTERM, after the executor was closed.
+    """
+    tally = Tally(quarantined=scheduler.quarantined)
+    try:
+        with termination_as_interrupt():
+            while not scheduler.finished:
+                _lease_to_idle(scheduler, executor, events)
+                if scheduler.running == 0:
+                    continue
+                _, outcome = executor.wait()
+                if isinstance(outcome, InputError):
+                    raise outcome
+                _settle(scheduler.judge(outcome), outcome, tally, events, on_done, on_given_up)
+    except KeyboardInterrupt as interrupt:
+        executor.close()
+        events.write("interrupted")
+        raise Interrupted from interrupt
+    return tally
+
+
+def _lease_to_idle(scheduler: Scheduler, executor: Executor, events: EventLog) -> None:
+    for worker in executor.idle():
+        task = scheduler.lease(worker)
+        if task is None:
+            return
+        events.write("leased", unit=task.id, group=task.group, worker=worker, attempt=task.attempt)
+        executor.submit(worker, task, fresh=scheduler.needs_fresh_worker(task))
+
+
+def _settle(
+    verdict: Verdict,
+    outcome: Done | Failed | Died,
+    tally: Tally,
+    events: EventLog,
+    on_done: OnDone,
+    on_given_up: OnGivenUp,
+) -> None:
+    if isinstance(outcome, Done):
+        on_done(outcome)
+        tally.done += 1
+        events.write("done", unit=outcome.task.id, group=outcome.task.group, seconds=round(outcome.seconds, 3))
+        return
+    reason, detail = failure_reason(outcome)
+    if isinstance(outcome, Died):
+        detail = f"worker died, signal {outcome.signal or 'unknown'}: {outcome.log_tail[-500:]}"
+    fields = {"unit": outcome.task.id, "group": outcome.task.group, "reason": str(reason), "detail": detail}
+    if verdict is Verdict.RETRY:
+        tally.retried += 1
+        events.write("retry", attempt=outcome.task.attempt, **fields)
+        return
+    on_given_up(outcome)
+    tally.given_up += 1
+    events.write("given_up", **fields)

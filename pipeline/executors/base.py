@@ -1,0 +1,28 @@
+"""What every executor promises: workers that take a task each, and one outcome for every task taken."""
+
+from typing import Protocol
+
+from pipeline.tasks import Outcome, Task
+
+
+class Executor(Protocol):
+    """Runs tasks on workers numbered 0, 1, ...
+
+    The driver submits only to idle workers, and `wait` returns exactly one outcome for each submitted task, also
+    when the worker dies: then the executor has already replaced it.
+    """
+
+    def start(self) -> None:
+        """Bring the workers up."""
+
+    def idle(self) -> list[int]:
+        """Return the workers that hold no task."""
+
+    def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
+        """Give an idle worker a task; `fresh` asks for a worker that has run nothing yet."""
+
+    def wait(self) -> tuple[int, Outcome]:
+        """Block until a task ends; return its worker and outcome."""
+
+    def close(self) -> None:
+        """End the workers, running tasks included; nothing they publish afterwards is committed."""

@@ -1,0 +1,99 @@
+"""Make an image of a dataset again from its row alone, and compare."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from crawlers.fetch import fetch_repo
+
+from manifests.errors import InputError
+from pipeline.exit_codes import ExitCode
+from pipeline.hub_token import hub_token
+from pipeline.progress import say
+from samplers.component_store import ComponentStore
+from samplers.environment import current_environment, pin_threads, resolve_device, set_deterministic
+from samplers.registry import load_sampler
+from samplers.replay import generator_from_row, replay_batch
+from shards.dataset import Dataset
+from shards.statuses import Status, UnitFailure
+
+_DOWNLOAD_SECONDS = 3600.0
+
+
+def regenerate(
+    root: Path,
+    image_id: str,
+    *,
+    verify: bool,
+    out: Path | None,
+    endpoint: str,
+    cache: Path | None,
+    device: str,
+) -> ExitCode:
+    """Replay the image's batch; write the image to `out`, and with `verify` compare its hash with the row's.
+
+    Returns DONE_WITH_FAILURES when the bytes differ, or when this machine is another environment, in which equal bytes
+    are not promised and were not found.
+
+    Raises:
+        InputError: no such image, a real image, or a draw that never made one.
+    """
+    dataset = Dataset.open(root)
+    batch = _batch_rows(dataset, image_id)
+    row = next(row for row in batch if row["image_id"] == image_id)
+    pin_threads(int(dataset.identity.get("sample.cpu_threads", 1)))
+    set_deterministic()
+    chosen = resolve_device(device)
+    spec = generator_from_row(row)
+    try:
+        folder = fetch_repo(
+            spec.repo_id,
+            spec.revision or "",
+            endpoint=endpoint,
+            cache_dir=cache,
+            token=hub_token(),
+            timeout_seconds=_DOWNLOAD_SECONDS,
+        )
+        dtype = spec.dtype or "float32"
+        sampler = load_sampler(spec, folder, dtype=dtype, device=chosen, components=ComponentStore())
+        images = replay_batch(batch, sampler)
+    except UnitFailure as failure:
+        raise InputError(f"image {image_id} cannot be made again: {failure}") from failure
+    made = images[row["slot"]]
+    if made is None:
+        raise InputError(f"image {image_id}: the model gives values that are no numbers, now and then")
+    if out is not None:
+        _write(out, made.data)
+    print(f"{image_id} {spec.repo_id}@{(spec.revision or '')[:12]} seed {row['seed']} sha256 {made.sha256}")
+    if not verify:
+        return ExitCode.DONE
+    if made.sha256 == row["sha256"]:
+        print("equal: the same bytes as the dataset's")
+        return ExitCode.DONE
+    here = current_environment(chosen, dtype).id
+    print(f"different: the dataset's sha256 is {row['sha256']}")
+    if here != row["environment"]:
+        say(f"equal bytes are promised in one environment: this is {here}, the image's was {row['environment']}")
+    return ExitCode.DONE_WITH_FAILURES
+
+
+def _batch_rows(dataset: Dataset, image_id: str) -> list[dict[str, Any]]:
+    """Return all rows of the image's batch."""
+    found = dataset.rows(where=pc.field("image_id") == image_id).to_pylist()
+    if not found:
+        raise InputError(f"{dataset.root}: no committed image {image_id!r}; image ids are in index/rows.parquet")
+    row = found[0]
+    if row["label"] == 0:
+        raise InputError(f"{image_id} is a real image of {row['real_source']}: there is nothing to make again")
+    if Status(row["status"]).failed:
+        raise InputError(f"{image_id} was never made: {row['status']} ({row['reason']})")
+    same = (pc.field("unit") == row["unit"]) & (pc.field("batch") == row["batch"])
+    rows: list[dict[str, Any]] = dataset.rows(where=same, generator=row["generator"]).to_pylist()
+    return rows
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise InputError(f"--out: cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,100 @@
+"""From the config a person wrote to the one that runs: paths made absolute, floating revisions pinned once."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from manifests.errors import InputError
+from manifests.strict_yaml import as_model, load_model
+from manifests.yaml_text import parse_yaml
+from pipeline.config import RunConfig
+from pipeline.hub_token import hub_token
+from pipeline.run_folder import RunFolder
+from shards.dataset import Dataset
+
+_PINNED = (("caption", "captioner"), ("sample", "checker"))
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Read a run's config; paths in it become absolute (reals and manifests beside the file, output in the cwd).
+
+    Raises:
+        InputError: names file, line, key, value and what is allowed.
+    """
+    config: RunConfig = load_model(path, RunConfig, overrides)
+    base = path.resolve().parent
+    reals = tuple(source.model_copy(update={"path": base / source.path}) for source in config.caption.reals)
+    return config.model_copy(
+        update={
+            "output": config.output.resolve(),
+            "caption": config.caption.model_copy(update={"reals": reals}),
+            "crawl": config.crawl.model_copy(
+                update={"manifests": tuple(base / manifest for manifest in config.crawl.manifests)}
+            ),
+        }
+    )
+
+
+def config_from_options(output: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Return the config of a command that was given options instead of a file; the dataset is named after its folder.
+
+    Raises:
+        InputError: names the option and what is allowed.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", output.resolve().name).strip("-.") or "dataset"
+    document = parse_yaml(yaml.safe_dump({"name": name, "output": str(output.resolve())}), "options")
+    config: RunConfig = as_model(document, RunConfig, overrides)
+    return config
+
+
+def pin_revisions(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """Pin captioner and checker to commit shas: the dataset's own if it exists, else what the hub has now.
+
+    Raises:
+        InputError: the hub does not answer, or has no such repo.
+    """
+    from crawlers.fetch import pin_revision
+
+    known: dict[str, Any] = Dataset.open(folder.dataset).identity if (folder.dataset / "dataset.json").exists() else {}
+    for section, key in _PINNED:
+        model = getattr(getattr(config, section), key)
+        if model is None or model.revision is not None:
+            continue
+        prefix = f"{section}.{key}"
+        if known.get(f"{prefix}.repo_id") == model.repo_id:
+            revision = known[f"{prefix}.revision"]
+        else:
+            revision = pin_revision(model.repo_id, config.hub.endpoint, hub_token())
+        pinned = model.model_copy(update={"revision": revision})
+        config = config.model_copy(update={section: getattr(config, section).model_copy(update={key: pinned})})
+    return config
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Write the resolved config as YAML, whole or not at all."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"output: cannot write {path}: {error.strerror}") from error
+
+
+def read_run(root: Path) -> RunConfig:
+    """Read the config of an existing run.
+
+    Raises:
+        InputError: the folder is not a run.
+    """
+    folder = RunFolder.at(root)
+    if not folder.config.is_file():
+        raise InputError(
+            f"{root} is not a run: it has no run.yaml (a run's folder is what `output` names in its config)"
+        )
+    config: RunConfig = load_model(folder.config, RunConfig, ())
+    return config.model_copy(update={"output": root.resolve()})
