@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from manifests.yaml_text import Path
+from manifests.yaml_text import DataPath
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Place:
 class Located:
     """A resolved location. `arms` has, for each union on the way, its path and pydantic's name of the tried type."""
 
-    path: Path
+    path: DataPath
     place: Place
-    arms: tuple[tuple[Path, str], ...] = ()
+    arms: tuple[tuple[DataPath, str], ...] = ()
 
 
 def locate(loc: tuple[str | int, ...], model_class: type[BaseModel]) -> Located:
     """Resolve the location of an error from validating `model_class`."""
-    path: Path = ()
-    arms: tuple[tuple[Path, str], ...] = ()
+    path: DataPath = ()
+    arms: tuple[tuple[DataPath, str], ...] = ()
     place = Place(model_class)
     for step in loc:
         place = _unwrap(place)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from manifests.errors import InputError
-from manifests.yaml_text import Path, parse_yaml
+from manifests.yaml_text import DataPath, parse_yaml
 
 
-def apply_overrides(data: Any, overrides: Sequence[str]) -> tuple[Any, dict[Path, str]]:
+def apply_overrides(data: Any, overrides: Sequence[str]) -> tuple[Any, dict[DataPath, str]]:
     """Return `data` with the overrides applied in order, and for each changed path the argument that set it.
 
     `a.0.b=c` goes into the first item of the list `a`; the index after the last appends. Sections that are missing or
@@ -19,7 +19,7 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> tuple[Any, dict[Path
         InputError: an argument is not KEY=VALUE, its value is not YAML, or its path leads through a plain value.
     """
     data = copy.deepcopy(data)
-    origins: dict[Path, str] = {}
+    origins: dict[DataPath, str] = {}
     for argument in overrides:
         name = f"--set {argument}"
         key, equals, text = argument.partition("=")
@@ -35,9 +35,9 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> tuple[Any, dict[Path
     return data, origins
 
 
-def _put(data: Any, parts: list[str], value: Any, name: str) -> Path:
+def _put(data: Any, parts: list[str], value: Any, name: str) -> DataPath:
     """Put `value` below `data`, and return its path."""
-    path: Path = ()
+    path: DataPath = ()
     for place, part in enumerate(parts):
         step = _step(data, part, path, name)
         path = (*path, step)
@@ -56,7 +56,7 @@ def _put(data: Any, parts: list[str], value: Any, name: str) -> Path:
     return path
 
 
-def _step(data: Any, part: str, path: Path, name: str) -> str | int:
+def _step(data: Any, part: str, path: DataPath, name: str) -> str | int:
     where = ".".join(map(str, path)) or "the file"
     if isinstance(data, dict):
         return part

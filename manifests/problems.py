@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from manifests.error_places import Located, Place, locate
 from manifests.names import SLUG_PATTERN
-from manifests.yaml_text import Path
+from manifests.yaml_text import DataPath
 
 _PATTERN_WORDS = {
     SLUG_PATTERN: "a name of letters, digits, '.', '_' and '-', 128 at most, a letter or digit first",
@@ -40,7 +40,7 @@ _MAX_VALUE_CHARACTERS = 80
 class Problem:
     """One thing wrong: where it is in the data, the value there (None when there is none to show), and why."""
 
-    path: Path
+    path: DataPath
     value: str | None
     words: str
 
@@ -72,9 +72,9 @@ def show_value(value: Any) -> str | None:
     return text if len(text) <= _MAX_VALUE_CHARACTERS else text[: _MAX_VALUE_CHARACTERS - 3] + "..."
 
 
-def _unmeant_arms(errors: list[tuple[Located, ErrorDetails]]) -> set[tuple[Path, str]]:
+def _unmeant_arms(errors: list[tuple[Located, ErrorDetails]]) -> set[tuple[DataPath, str]]:
     """The types of unions that were evidently not meant, each as the union's path and pydantic's name of the type."""
-    unmeant: set[tuple[Path, str]] = set()
+    unmeant: set[tuple[DataPath, str]] = set()
     unions = dict.fromkeys(path for located, _ in errors for path, _ in located.arms)
     for path in unions:
         counts: dict[str, int] = {}

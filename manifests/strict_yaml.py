@@ -9,11 +9,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from manifests import yaml_text
 from manifests.errors import InputError
 from manifests.overrides import apply_overrides
 from manifests.problems import Problem, problems_of
-from manifests.yaml_text import Document, parse_yaml
+from manifests.yaml_text import DataPath, Document, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -77,7 +76,7 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path}:{line}:{column}: {words}") from error
 
 
-def _line(problem: Problem, document: Document, origins: dict[yaml_text.Path, str]) -> tuple[tuple[int, int], str]:
+def _line(problem: Problem, document: Document, origins: dict[DataPath, str]) -> tuple[tuple[int, int], str]:
     """One problem as a line (where, key = value, words), after its place in the file for sorting."""
     position, depth = document.locate(problem.path)
     where = f"{document.name}:{position.line}" if position else document.name
@@ -94,6 +93,6 @@ def _line(problem: Problem, document: Document, origins: dict[yaml_text.Path, st
     return order, ": ".join(part for part in (where, key, problem.words) if part)
 
 
-def _common_length(one: yaml_text.Path, other: yaml_text.Path) -> int:
+def _common_length(one: DataPath, other: DataPath) -> int:
     pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return sum(1 for _ in pairs)

@@ -14,7 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from manifests.errors import InputError
 
-Path = tuple[str | int, ...]
+DataPath = tuple[str | int, ...]
 """Where a value is: mapping keys and list indices from the top."""
 
 _MAX_DEPTH = 50
@@ -51,9 +51,9 @@ class Document:
 
     name: str
     data: Any
-    positions: dict[Path, Position] = field(default_factory=dict)
+    positions: dict[DataPath, Position] = field(default_factory=dict)
 
-    def locate(self, path: Path) -> tuple[Position | None, int]:
+    def locate(self, path: DataPath) -> tuple[Position | None, int]:
         """Return where `path` is, or else the nearest thing around it that is in the file, and that thing's depth."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.positions:
@@ -106,7 +106,29 @@ class _Composer(yaml.SafeLoader):
         return node
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's writer, quoting what this reader would not take for text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> ScalarNode:
+        # PyYAML folds Unicode's rarer line breaks as if they were blanks, unless they are escaped in double quotes.
+        style = '"' if set("\r\x85\u2028\u2029") & set(data) else None
+        return self.represent_scalar(_TAG + "str", data, style=style)
+
+
+def dump_yaml(data: Any) -> str:
+    """Return plain data as YAML that `parse_yaml` reads back as it was; keys keep their order.
+
+    Use this, not PyYAML's own writer: that one leaves a text such as `1e3` without quotes.
+    """
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 _Composer.yaml_implicit_resolvers = {}
+_Dumper.yaml_implicit_resolvers = {}
 for _kind, _pattern, _first in (
     ("null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
     ("bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
@@ -116,6 +138,7 @@ for _kind, _pattern, _first in (
     ("merge", re.compile(r"^<<$"), ["<"]),
 ):
     _Composer.add_implicit_resolver(_TAG + _kind, _pattern, _first)
+    _Dumper.add_implicit_resolver(_TAG + _kind, _pattern, _first)
 
 
 class _Builder:
@@ -123,9 +146,9 @@ class _Builder:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self.positions: dict[Path, Position] = {}
+        self.positions: dict[DataPath, Position] = {}
 
-    def build(self, node: Node, path: Path) -> Any:
+    def build(self, node: Node, path: DataPath) -> Any:
         self.positions.setdefault(path, _position(node))
         if isinstance(node, MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, path)
@@ -135,14 +158,14 @@ class _Builder:
             return self._scalar(node)
         raise self._error(node, f"the tag {_tag_words(node.tag)} is not allowed here")
 
-    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: MappingNode, path: DataPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
                 raise self._error(key_node, "a key must be plain text")
             if key_node.tag == _TAG + "merge":
                 raise self._error(key_node, "merge keys (<<) are not allowed: write the keys out")
-            key = str(key_node.value)
+            key = self._text(key_node)
             if key in mapping:
                 first = self.positions[(*path, key)].line
                 raise self._error(key_node, f"key {key!r} is given twice; the first time is on line {first}")
@@ -151,7 +174,7 @@ class _Builder:
         return mapping
 
     def _scalar(self, node: ScalarNode) -> Any:
-        text, kind = str(node.value), node.tag.removeprefix(_TAG)
+        text, kind = self._text(node), node.tag.removeprefix(_TAG)
         if kind == "str":
             return text
         try:
@@ -166,6 +189,13 @@ class _Builder:
         except (KeyError, ValueError) as error:
             raise self._error(node, f"{text[:40]!r} is not a value of type {kind}") from error
         raise self._error(node, f"the tag {_tag_words(node.tag)} is not allowed here")
+
+    def _text(self, node: ScalarNode) -> str:
+        """The scalar's text, with the surrogate pairs that JSON's escapes make of one character put together."""
+        try:
+            return str(node.value).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError as error:
+            raise self._error(node, "an escape that is half a character (a lone surrogate)") from error
 
     def _error(self, node: Node, words: str) -> InputError:
         place = _position(node)
