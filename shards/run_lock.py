@@ -1,0 +1,97 @@
+"""One driver at a time: an advisory lock on a dataset, held by the kernel and freed by it when the holder dies.
+
+flock on `<root>/.run.lock`. The file stays when the lock is released (removing it would let two processes lock two
+different files of the same name); it names the last holder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import weakref
+from pathlib import Path
+from types import TracebackType
+
+from manifests.errors import InputError
+from shards import layout, storage
+
+
+class RunLockHeld(InputError):  # noqa: N818
+    """Another process holds the lock; `pid` and `host` name it (None when it has not written them yet)."""
+
+    def __init__(self, path: Path, pid: int | None, host: str | None) -> None:
+        holder = "another process" if pid is None else f"process {pid} on {host}"
+        super().__init__(f"{path}: held by {holder}; wait for it to end, or stop it, and run this again")
+        self.pid = pid
+        self.host = host
+
+
+class RunLock:
+    """The lock of a dataset. `acquire` and `release`, or a context manager. Not reentrant: a second lock on the same
+    dataset is refused in the same process too."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = storage.local_root(root) / layout.LOCK
+        self._descriptor: int | None = None
+
+    def acquire(self) -> RunLock:
+        """Take the lock without waiting. Raises RunLockHeld, or InputError when the folder is absent or read-only."""
+        if self._descriptor is not None:
+            raise RunLockHeld(self.path, os.getpid(), socket.gethostname())
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        except (FileNotFoundError, PermissionError) as error:
+            raise InputError(f"{self.path}: cannot be opened for locking: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid, host = _holder(descriptor)
+            os.close(descriptor)
+            raise RunLockHeld(self.path, pid, host) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise InputError(
+                f"{self.path}: this file system has no flock ({error.strerror}), which a run needs"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        self._descriptor = descriptor
+        _HELD.add(self)
+        return self
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        _HELD.discard(self)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> RunLock:
+        return self if self._descriptor is not None else self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _holder(descriptor: int) -> tuple[int | None, str | None]:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        return int(holder["pid"]), str(holder["host"])
+    except (ValueError, KeyError, TypeError):  # the holder is between locking and writing
+        return None, None
+
+
+_HELD: weakref.WeakSet[RunLock] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    """A forked child shares the lock and would keep it after its parent's death, so it closes its copy."""
+    for lock in list(_HELD):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
