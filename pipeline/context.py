@@ -12,6 +12,7 @@ from pipeline.config import RunConfig
 from pipeline.events import EventLog
 from pipeline.executors import make_executor
 from pipeline.executors.base import Executor
+from pipeline.hub_token import hub_token
 from pipeline.progress import say
 from pipeline.resolve import pin_revisions, write_config
 from pipeline.run_folder import RunFolder
@@ -43,6 +44,7 @@ class RunContext:
                 dataset=self.folder.dataset.resolve(),
                 spool=self.spool,
                 endpoint=self.config.hub.endpoint,
+                token=hub_token(),
                 cache=self.config.hub.cache,
                 download_timeout=self.config.hub.download_timeout,
                 unit_timeout=execute.unit_timeout,

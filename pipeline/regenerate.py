@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-from crawlers.fetch import fetch_repo
 
+from crawlers.fetch import fetch_repo
 from manifests.errors import InputError
 from pipeline.exit_codes import ExitCode
 from pipeline.hub_token import hub_token
@@ -79,17 +79,18 @@ def regenerate(
 
 def _batch_rows(dataset: Dataset, image_id: str) -> list[dict[str, Any]]:
     """Return all rows of the image's batch."""
-    found = dataset.rows(where=pc.field("image_id") == image_id).to_pylist()
-    if not found:
+    places = dataset.rows(columns=["image_id", "generator", "unit"])
+    places = places.filter(pc.equal(places["image_id"], image_id)).to_pylist()
+    if not places:
         raise InputError(f"{dataset.root}: no committed image {image_id!r}; image ids are in index/rows.parquet")
-    row = found[0]
+    rows = dataset.rows(generator=places[0]["generator"])
+    unit: list[dict[str, Any]] = rows.filter(pc.equal(rows["unit"], places[0]["unit"])).to_pylist()
+    row = next(row for row in unit if row["image_id"] == image_id)
     if row["label"] == 0:
         raise InputError(f"{image_id} is a real image of {row['real_source']}: there is nothing to make again")
     if Status(row["status"]).failed:
         raise InputError(f"{image_id} was never made: {row['status']} ({row['reason']})")
-    same = (pc.field("unit") == row["unit"]) & (pc.field("batch") == row["batch"])
-    rows: list[dict[str, Any]] = dataset.rows(where=same, generator=row["generator"]).to_pylist()
-    return rows
+    return [other for other in unit if other["batch"] == row["batch"]]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -5,11 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from manifests.errors import InputError
 from manifests.strict_yaml import as_model, load_model
-from manifests.yaml_text import parse_yaml
+from manifests.yaml_text import dump_yaml, parse_yaml
 from pipeline.config import RunConfig
 from pipeline.hub_token import hub_token
 from pipeline.run_folder import RunFolder
@@ -45,7 +43,7 @@ def config_from_options(output: Path, overrides: tuple[str, ...] = ()) -> RunCon
         InputError: names the option and what is allowed.
     """
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", output.resolve().name).strip("-.") or "dataset"
-    document = parse_yaml(yaml.safe_dump({"name": name, "output": str(output.resolve())}), "options")
+    document = parse_yaml(dump_yaml({"name": name, "output": str(output.resolve())}), "options")
     config: RunConfig = as_model(document, RunConfig, overrides)
     return config
 
@@ -75,7 +73,7 @@ def pin_revisions(config: RunConfig, folder: RunFolder) -> RunConfig:
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Write the resolved config as YAML, whole or not at all."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    text = dump_yaml(config.model_dump(mode="json"))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

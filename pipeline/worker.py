@@ -13,15 +13,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from crawlers.fetch import fetch_generator, fetch_repo
 from PIL import Image
 
 from captioning.blip import BlipCaptioner
 from captioning.real_units import store_real_unit
+from crawlers.fetch import fetch_generator, fetch_repo
 from manifests.generator import GeneratorSpec
 from manifests.unit import CheckerSpec, RealUnitSpec, UnitSpec
 from pipeline.config import CaptionerConfig
+from pipeline.quiet import quiet_libraries
 from pipeline.rows import generated_row
+from pipeline.spool import own_spool
 from pipeline.tasks import CaptionChunk, Done, Failed, Outcome, Task
 from pipeline.worker_config import WorkerConfig
 from samplers.base import Sampler
@@ -42,7 +44,9 @@ class Worker:
         """Pin threads and choose reproducible kernels; from here on this process samples."""
         pin_threads(config.cpu_threads)
         set_deterministic()
+        quiet_libraries()
         self._config = config
+        self._spool = own_spool(config.spool)
         self._device = resolve_device(config.device)
         self._components = ComponentStore()
         self._sampler: tuple[GeneratorSpec, Sampler] | None = None
@@ -80,13 +84,13 @@ class Worker:
             "checker_revision": f"{unit.checker.repo_id}@{unit.checker.revision}" if unit.checker else None,
             "environment": environment.id,
         }
-        with UnitWriter(self._config.dataset, self._config.spool, unit.unit, unit.generator.name) as writer:
+        with UnitWriter(self._config.dataset, self._spool, unit.unit, unit.generator.name) as writer:
             for drawn in draw_unit(unit, sampler, checker):
                 writer.add(_row(unit, generation, drawn) | sampled, drawn.image)
             return writer.publish()
 
     def _store(self, unit: RealUnitSpec) -> Receipt:
-        with UnitWriter(self._config.dataset, self._config.spool, unit.unit, f"real-{unit.source.name}") as writer:
+        with UnitWriter(self._config.dataset, self._spool, unit.unit, f"real-{unit.source.name}") as writer:
             store_real_unit(unit, writer)
             return writer.publish()
 
@@ -101,7 +105,11 @@ class Worker:
             return self._sampler[1]
         config = self._config
         folder = fetch_generator(
-            unit.generator, endpoint=config.endpoint, cache_dir=config.cache, timeout_seconds=config.download_timeout
+            unit.generator,
+            endpoint=config.endpoint,
+            cache_dir=config.cache,
+            token=config.token,
+            timeout_seconds=config.download_timeout,
         )
         if self._sampler is not None:  # after the download: until then the old one may still be of use
             self._sampler[1].close()
@@ -125,7 +133,12 @@ class Worker:
             if spec.revision is None:
                 raise ValueError("the captioner's revision is pinned before captioning")
             folder = self._fetch(spec.repo_id, spec.revision)
-            self._captioner = (spec, BlipCaptioner.load(folder, self._device, "float32"))
+            self._captioner = (
+                spec,
+                BlipCaptioner.load(
+                    folder, self._device, "float32", batch_size=spec.batch_size, max_new_tokens=spec.max_new_tokens
+                ),
+            )
         return self._captioner[1]
 
     def _fetch(self, repo_id: str, revision: str) -> Path:
@@ -135,6 +148,7 @@ class Worker:
             revision,
             endpoint=config.endpoint,
             cache_dir=config.cache,
+            token=config.token,
             timeout_seconds=config.download_timeout,
         )
 

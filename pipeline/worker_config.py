@@ -1,6 +1,6 @@
 """What a worker must know about the run, wherever it is started."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -11,6 +11,7 @@ class WorkerConfig:
     dataset: Path
     spool: Path
     endpoint: str
+    token: str | None = field(repr=False)
     cache: Path | None
     download_timeout: float
     unit_timeout: float

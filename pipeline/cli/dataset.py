@@ -40,7 +40,7 @@ def index(dataset: DatasetPath) -> None:
     """
     from shards.index import build_index
 
-    print("index written" if build_index(dataset) else "index was current")
+    print(build_index(dataset))
 
 
 @app.command()

@@ -27,11 +27,7 @@ def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> lis
     except OSError as error:
         raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
     with RunLock(folder.root), console.status("crawl: asking the hub") as status:
-        
-        def progress(what: str, done: int, total: int | None) -> None:
-            status.update(f"crawl: {what} {done}" + (f"/{total}" if total is not None else ""))
-
-        crawl_hub(request_of(config), folder.catalog, progress=progress, refresh=refresh)
+        crawl_hub(request_of(config), folder.catalog, progress=lambda text: status.update(text), refresh=refresh)
     rows = read_catalog(folder.catalog)
     reasons = Counter(row.reason for row in rows if not row.eligible)
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))

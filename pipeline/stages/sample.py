@@ -1,11 +1,12 @@
 """The sample stage: every eligible generator makes the images that no commit covers yet."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from captioning.prompt_table import read_prompts
-from crawlers.catalog import eligible_generators
+from crawlers.catalog import eligible_generators, read_catalog
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec
 from manifests.prompts import Prompt
@@ -46,6 +47,9 @@ def sample(context: RunContext, retry: Collection[Status] = ()) -> SampleOutcome
     prompts = read_prompts(context.folder.prompts) if context.folder.prompts.exists() else []
     commits = [commit for commit in context.dataset.commits().values() if commit.label == 1]
     check_splits_kept(assign_splits(generators, context.config.splits), _committed_splits(context))
+    for snapshot, models in Counter(row.snapshot for row in read_catalog(context.folder.catalog)).items():
+        if snapshot not in context.dataset.manifest.snapshots:
+            context.dataset.add_snapshot(snapshot, {"models": models})
     plans = missing_work(context.config, generators, prompts, commits)
     again = _retries(context.config, generators, prompts, commits, retry)
     wanted = sum(end - first for plan in plans for first, end in plan.intervals) + sum(
