@@ -1,0 +1,1 @@
+"""Detector architectures: one file each; `detectors.registry` lists them."""
