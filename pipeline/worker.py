@@ -125,7 +125,7 @@ class Worker:
             return None
         if self._checker is None or self._checker[0] != spec:
             folder = self._fetch(spec.repo_id, spec.revision)
-            self._checker = (spec, SafetyChecker.load(folder, spec.revision, self._device))
+            self._checker = (spec, SafetyChecker.load(folder, spec.revision, self._device, components=self._components))
         return self._checker[1]
 
     def _load_captioner(self, spec: CaptionerConfig) -> BlipCaptioner:

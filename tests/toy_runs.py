@@ -29,7 +29,7 @@ class ToyWorld:
 def environment() -> dict[str, str]:
     """The environment of a command that a test starts: no token of the user's, no Ray of somebody else's."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "RAY_"))}
-    return kept | {"RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "200", "NO_COLOR": "1"}
+    return kept | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": "f" * 64, "COLUMNS": "200", "NO_COLOR": "1"}
 
 
 def commforge(*arguments: str | Path, timeout: float = 300, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -117,7 +117,10 @@ async def _send(
             piece = piece[:-1] + bytes([piece[-1] ^ 0xFF])
         for link in links:
             await link.book(len(piece))
-        await response.write(piece)
+        try:
+            await response.write(piece)
+        except ConnectionResetError:
+            return  # The client has left, as one does at the end of its patience with a slow hub.
         position += len(piece)
         record.sent += len(piece)
     if position < end and request.transport is not None:

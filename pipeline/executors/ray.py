@@ -4,6 +4,7 @@ The actor itself loads no model. It tells how its worker died, which Ray does no
 Images never cross Ray's object store: workers publish shards themselves and only receipts come back.
 """
 
+import logging
 import os
 from typing import Any
 
@@ -89,10 +90,10 @@ class RayExecutor:
             ray.shutdown()
 
     def _connect(self) -> None:
-        # Ray would otherwise ship the working folder, and its log lines would break the progress bar.
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Its notices would break the progress bar; errors still show.
+        logging.getLogger("ray").setLevel(logging.ERROR)
         address = self._execute.ray_address
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning", "configure_logging": True}
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
             options |= {
                 "address": "local",

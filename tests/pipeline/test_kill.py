@@ -36,7 +36,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [ray, "start", "--head", "--port=0", "--num-cpus=3", "--include-dashboard=false", "--disable-usage-stats"]
     command += [f"--temp-dir={folder}", "--object-store-memory=200000000", "--block"]
     log = (tmp_path_factory.mktemp("ray") / "ray.log").open("w+")
-    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment(), start_new_session=True)
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment() | {"RAY_AUTH_MODE": "token"}, start_new_session=True)
     try:
         yield _address(process, folder)
     finally:
