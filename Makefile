@@ -21,7 +21,7 @@ contracts: $(READY)
 	$(BIN)/lint-imports
 
 pytest: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # --compile-bytecode: a worker starts in 7 s with it and in 20 s without.
 $(READY): requirements.lock requirements-uv.lock pyproject.toml

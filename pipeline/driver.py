@@ -39,6 +39,8 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
         with termination_as_interrupt():
             while not scheduler.finished:
                 _lease_to_idle(scheduler, executor, events)
+                for foregone in scheduler.take_foregone():
+                    _settle(Verdict.GIVE_UP, foregone, tally, events, on_done, on_given_up)
                 if scheduler.running == 0:
                     continue
                 _, outcome = executor.wait()

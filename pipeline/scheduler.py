@@ -12,7 +12,7 @@ from enum import Enum
 from signal import SIGABRT, SIGBUS, SIGSEGV
 
 from pipeline.tasks import Died, Done, Failed, Task
-from shards.statuses import Reason, Retry
+from shards.statuses import Reason, Retry, Status
 
 FATAL_SIGNALS = frozenset({SIGSEGV, SIGABRT, SIGBUS})
 """Signals that a model's own fault raises: two of them quarantine a unit."""
@@ -20,6 +20,14 @@ FATAL_DEATHS = 2
 """Deaths by such a signal that quarantine a unit."""
 OTHER_DEATHS = 5
 """Deaths of any other kind (SIGKILL, a lost node) that quarantine a unit; the last of them happened alone."""
+OF_THE_GENERATOR = frozenset(
+    reason
+    for reason in Reason
+    if reason.status in (Status.load_failed, Status.gone, Status.gated, Status.unsupported)
+    or reason is Reason.download_timeout
+)
+"""Failures before the first image is sampled. They are the generator's, not the unit's: once one of its units is given
+up for such a reason, its other units are too, without waiting for the same download again and again."""
 
 
 class Verdict(Enum):
@@ -63,15 +71,25 @@ class Scheduler:
         self._alone: deque[Task] = deque()
         self._trouble: dict[str, _Trouble] = {}
         self._last: dict[int, _Group] = {}
+        self._doomed: dict[str, Failed] = {}
+        self._foregone: list[Failed] = []
         self.running = 0
         self.quarantined: set[str] = set()
 
     def lease(self, worker: int) -> Task | None:
         """Return the worker's next task, or None when nothing is left to hand out now."""
-        task = self._choose(worker)
-        if task is not None:
-            self.running += 1
-        return task
+        while (task := self._choose(worker)) is not None:
+            doom = self._doomed.get(task.group)
+            if doom is None:
+                self.running += 1
+                return task
+            self._foregone.append(Failed(task, doom.reason, doom.detail))
+        return None
+
+    def take_foregone(self) -> list[Failed]:
+        """Return the tasks that `lease` passed over since the last call, because their generator cannot be had."""
+        foregone, self._foregone = self._foregone, []
+        return foregone
 
     def needs_fresh_worker(self, task: Task) -> bool:
         """Tell whether a task must start on a worker that has run nothing: its last chances should be fair ones."""
@@ -81,7 +99,7 @@ class Scheduler:
     @property
     def finished(self) -> bool:
         """Nothing runs and nothing is left."""
-        return not (self.running or self._untouched or self._open or self._again or self._alone)
+        return not (self.running or self._untouched or self._open or self._again or self._alone or self._foregone)
 
     def judge(self, outcome: Done | Failed | Died) -> Verdict:
         """Take back a task and say what to do with its outcome."""
@@ -97,6 +115,8 @@ class Scheduler:
         if failure.reason.retry is Retry.retry and failure.task.attempt < self._attempts:
             self._again.append(replace(failure.task, attempt=failure.task.attempt + 1))
             return Verdict.RETRY
+        if failure.reason in OF_THE_GENERATOR:
+            self._doomed[failure.task.group] = failure
         return Verdict.GIVE_UP
 
     def _judge_death(self, death: Died) -> Verdict:
@@ -120,6 +140,8 @@ class Scheduler:
 
     def _choose(self, worker: int) -> Task | None:
         last = self._last.get(worker)
+        if last is not None and self._again and self._again[0].group == last.name:
+            return self._again.popleft()  # before its next unit, so that a generator that cannot be had is soon known
         if last is not None and (task := self._draw(last)) is not None:
             return task
         if self._again:

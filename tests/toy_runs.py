@@ -32,7 +32,9 @@ def environment() -> dict[str, str]:
     return kept | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": "f" * 64, "COLUMNS": "200", "NO_COLOR": "1"}
 
 
-def commforge(*arguments: str | Path, timeout: float = 300, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def commforge(
+    *arguments: str | Path, timeout: float = 300, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the installed command and return what it said."""
     return subprocess.run(
         [COMMFORGE, *map(str, arguments)],

@@ -4,14 +4,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from toy_runs import COMMFORGE, commforge, committed_files, environment, start_commforge, stored_files
+from toy_runs import COMMFORGE, commforge, committed_files, start_commforge, stored_files
 
 from shards.dataset import Dataset
 from shards.verify import verify
@@ -26,37 +24,6 @@ WORKER_KILLS = 10
 def moments() -> random.Random:
     print(f"COMMFORGE_KILL_SEED={SEED} repeats these moments as far as clocks allow")
     return random.Random(SEED)
-
-
-@pytest.fixture(scope="module")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Ray cluster of this test's own, as an address; drivers come and go, it stays."""
-    ray = Path(sys.executable).with_name("ray")
-    folder = Path(f"/tmp/commforge-ray-{os.getpid()}")  # Ray's sockets need a short path
-    command = [ray, "start", "--head", "--port=0", "--num-cpus=3", "--include-dashboard=false", "--disable-usage-stats"]
-    command += [f"--temp-dir={folder}", "--object-store-memory=200000000", "--block"]
-    log = (tmp_path_factory.mktemp("ray") / "ray.log").open("w+")
-    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment() | {"RAY_AUTH_MODE": "token"}, start_new_session=True)
-    try:
-        yield _address(process, folder)
-    finally:
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(30)
-        for member in family:
-            if member.is_running():
-                member.kill()
-
-
-def _address(process: "subprocess.Popen[bytes]", folder: Path) -> str:
-    current = folder / "ray_current_cluster"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the cluster did not start"
-        if current.exists() and (address := current.read_text().strip()):
-            return address
-        time.sleep(0.2)
-    raise TimeoutError("no Ray cluster after 60 s")
 
 
 def _assert_as_undisturbed(run: Path, undisturbed: Path) -> None:
@@ -75,9 +42,7 @@ def _kill_session(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def test_driver_killed_under_inline(
-    fresh_run: Path, undisturbed: Path, tmp_path: Path, moments: random.Random
-) -> None:
+def test_driver_killed_under_inline(fresh_run: Path, undisturbed: Path, tmp_path: Path, moments: random.Random) -> None:
     command = ["sample", fresh_run / "run.yaml"]
     kills = 0
     while kills < INLINE_KILLS:

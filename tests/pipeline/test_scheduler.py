@@ -19,11 +19,7 @@ def _tasks(generator: str, units: int, family: str = "family") -> list[Task]:
     spec = GeneratorSpec(name=generator, kind="unconditional", repo_id=f"owner/{generator}", family=family)
     draw = Draw(index=0, seed=1, prompt_id="p", prompt="", prompt_source="unconditional")
     return [
-        Task(
-            UnitSpec(
-                generator=spec, first=number, count=1, draws=(draw,), batch_size=1, cpu_threads=1
-            )
-        )
+        Task(UnitSpec(generator=spec, first=number, count=1, draws=(draw,), batch_size=1, cpu_threads=1))
         for number in range(units)
     ]
 
@@ -72,6 +68,30 @@ def test_a_failure_that_may_pass_is_tried_again_up_to_the_limit_and_one_that_can
     assert scheduler.judge(Failed(scheduler.lease(0), Reason.corrupt_weights, "")) is Verdict.GIVE_UP
 
 
+@pytest.mark.parametrize("reason", [Reason.corrupt_weights, Reason.repo_not_found, Reason.download_timeout])
+def test_a_generator_that_cannot_be_had_is_given_up_whole_without_trying_each_unit(reason):
+    scheduler = _scheduler(("bad", "x", 5), ("good", "y", 2))
+    for _ in range(ATTEMPTS if reason.retryable else 1):
+        verdict = scheduler.judge(Failed(scheduler.lease(0), reason, "why"))
+    assert verdict is Verdict.GIVE_UP
+    leased = []
+    while (task := scheduler.lease(0)) is not None:
+        leased.append(task.group)
+        scheduler.judge(Done(task, 0.0, "host"))
+    assert leased == ["good", "good"]
+    assert not scheduler.finished, "the foregone units are still to be committed"
+    foregone = scheduler.take_foregone()
+    assert [(failed.task.group, failed.reason, failed.detail) for failed in foregone] == [("bad", reason, "why")] * 4
+    assert scheduler.finished
+
+
+def test_a_unit_that_fails_while_sampling_does_not_speak_for_its_generator():
+    scheduler = _scheduler(("a", "x", 2))
+    for _ in range(ATTEMPTS):
+        scheduler.judge(Failed(scheduler.lease(0), Reason.device_oom, ""))
+    assert scheduler.lease(0) is not None
+
+
 @pytest.mark.parametrize(("signal", "deaths"), [(SIGSEGV, FATAL_DEATHS), (SIGKILL, OTHER_DEATHS), (0, OTHER_DEATHS)])
 def test_a_unit_that_kills_workers_is_quarantined_and_gets_one_final_pass_alone(signal, deaths):
     scheduler = _scheduler(("bad", "x", 1), ("good", "y", 1))
@@ -108,6 +128,7 @@ def test_every_task_ends_exactly_once_whatever_happens(data):
             if worker not in running and (task := scheduler.lease(worker)) is not None:
                 running[worker] = task
         assert scheduler.running == len(running)
+        ended.extend(failed.task.id for failed in scheduler.take_foregone())
         if not running:
             continue
         worker = data.draw(st.sampled_from(sorted(running)))
