@@ -231,11 +231,26 @@ def _info_fields(info: "ModelInfo", card: Mapping[str, Any], tags: list[str], ba
     }
 
 
+_MANIFEST_FIELDS = frozenset(
+    {
+        "architecture",
+        "author",
+        "dtype",
+        "family",
+        "hf_diffusers_tag",
+        "hf_pipeline_tag",
+        "license",
+        "lineage",
+        "release_date",
+    }
+)
+
+
 def _manifest_fields(spec: GeneratorSpec | None) -> dict[str, Any]:
     """Return the descriptive fields that a manifest entry sets itself."""
     if spec is None:
         return {}
-    told = spec.model_fields_set & {"architecture", "family", "lineage", "license", "author", "hf_pipeline_tag"}
+    told = spec.model_fields_set & _MANIFEST_FIELDS
     fields = {key: getattr(spec, key) for key in told if getattr(spec, key) is not None}
     return fields | {"subset": spec.subset if "subset" in spec.model_fields_set else "manual"}
 

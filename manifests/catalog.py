@@ -55,6 +55,8 @@ CATALOG_SCHEMA = pa.schema(
         pa.field("subset", pa.string()),
         pa.field("subfolder", pa.string()),
         pa.field("variant", pa.string()),
+        pa.field("dtype", pa.string()),
+        pa.field("release_date", pa.string()),
         pa.field("steps", pa.int32()),
         pa.field("guidance_scale", pa.float64()),
         pa.field("width", pa.int32()),
@@ -97,6 +99,8 @@ class CatalogRow(FrozenModel):
     subset: str | None = "systematic"
     subfolder: str | None = None
     variant: str | None = None
+    dtype: str | None = Field(default=None, description="a manifest's choice; None: the run's")
+    release_date: str | None = Field(default=None, description="a manifest's date; None: the day of `created_at`")
     params: SamplingParams = SamplingParams()
     weight_bytes: int | None = Field(default=None, description="bytes that a download would fetch")
     files: tuple[WeightFile, ...] = ()
@@ -128,8 +132,8 @@ class CatalogRow(FrozenModel):
         shared = GeneratorSpec.model_fields.keys() & CatalogRow.model_fields.keys()
         return GeneratorSpec.model_validate(
             {
-                "name": self.generator,
-                "release_date": self.created_at[:10] if self.created_at else None,
                 **{key: getattr(self, key) for key in shared},
+                "name": self.generator,
+                "release_date": self.release_date or (self.created_at[:10] if self.created_at else None),
             }
         )

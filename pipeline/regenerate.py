@@ -5,8 +5,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from crawlers.fetch import fetch_repo
+from crawlers.fetch import fetch_generator
+from detectors.devices import DeviceName
 from manifests.errors import InputError
+from pipeline.device_check import check_device
 from pipeline.exit_codes import ExitCode
 from pipeline.hub_token import hub_token
 from pipeline.progress import say
@@ -15,9 +17,16 @@ from samplers.environment import current_environment, pin_threads, resolve_devic
 from samplers.registry import load_sampler
 from samplers.replay import generator_from_row, replay_batch
 from shards.dataset import Dataset
-from shards.statuses import Status, UnitFailure
+from shards.statuses import Reason, Status, UnitFailure
 
 _DOWNLOAD_SECONDS = 3600.0
+_OF_THE_HUB = {
+    Reason.download_failed,
+    Reason.download_timeout,
+    Reason.repo_not_found,
+    Reason.revision_not_found,
+    Reason.gated_repo,
+}
 
 
 def regenerate(
@@ -28,7 +37,7 @@ def regenerate(
     out: Path | None,
     endpoint: str,
     cache: Path | None,
-    device: str,
+    device: DeviceName,
 ) -> ExitCode:
     """Replay the image's batch; write the image to `out`, and with `verify` compare its hash with the row's.
 
@@ -36,19 +45,19 @@ def regenerate(
     are not promised and were not found.
 
     Raises:
-        InputError: no such image, a real image, or a draw that never made one.
+        InputError: no such image, a real image, a draw that never made one, no such device, or the model cannot be had.
     """
     dataset = Dataset.open(root)
     batch = _batch_rows(dataset, image_id)
     row = next(row for row in batch if row["image_id"] == image_id)
+    check_device("--device", device)
     pin_threads(int(dataset.identity.get("sample.cpu_threads", 1)))
     set_deterministic()
     chosen = resolve_device(device)
     spec = generator_from_row(row)
     try:
-        folder = fetch_repo(
-            spec.repo_id,
-            spec.revision or "",
+        folder = fetch_generator(
+            spec,
             endpoint=endpoint,
             cache_dir=cache,
             token=hub_token(),
@@ -58,7 +67,8 @@ def regenerate(
         sampler = load_sampler(spec, folder, dtype=dtype, device=chosen, components=ComponentStore())
         images = replay_batch(batch, sampler)
     except UnitFailure as failure:
-        raise InputError(f"image {image_id} cannot be made again: {failure}") from failure
+        where = f" from {endpoint}" if failure.reason in _OF_THE_HUB else ""
+        raise InputError(f"image {image_id} cannot be made again{where}: {failure}") from failure
     made = images[row["slot"]]
     if made is None:
         raise InputError(f"image {image_id}: the model gives values that are no numbers, now and then")

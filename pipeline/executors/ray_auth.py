@@ -1,5 +1,8 @@
-"""Speak to a Ray cluster with its token. Ray turns authentication on by default when it starts a cluster, but a driver
-that joins one sends its token only when told to by an environment variable, which must be set before ray is imported."""
+"""Speak to a Ray cluster with its token.
+
+Ray turns authentication on by default when it starts a cluster, but a driver that joins one sends its token only when
+told to by an environment variable, which must be set before ray is imported.
+"""
 
 import os
 from pathlib import Path

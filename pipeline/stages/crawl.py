@@ -13,20 +13,25 @@ from pipeline.exit_codes import ExitCode
 from pipeline.hub_token import hub_token
 from pipeline.progress import console, say
 from pipeline.run_folder import RunFolder
-from shards.run_lock import RunLock
 
 
 def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> list[CatalogRow]:
     """Write or extend the run's catalog and return its rows; asks the hub nothing that the catalog answers.
 
     Raises:
-        InputError: the hub does not answer, a manifest is broken, or the folder cannot be written.
+        InputError: nothing is asked for, the hub does not answer, a manifest is broken, or the folder cannot be
+            written.
     """
+    asked = config.crawl.count or config.crawl.models or config.crawl.manifests
+    if not asked and (refresh or not folder.catalog.exists()):
+        raise InputError(
+            "crawl: nothing is asked for: set crawl.count, crawl.models or crawl.manifests (or give --count or --model)"
+        )
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
-    with RunLock(folder.root), console.status("crawl: asking the hub") as status:
+    with console.status("crawl: asking the hub") as status:
         crawl_hub(request_of(config), folder.catalog, progress=lambda text: status.update(text), refresh=refresh)
     rows = read_catalog(folder.catalog)
     reasons = Counter(row.reason for row in rows if not row.eligible)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from captioning.prompt_table import read_prompts
 from crawlers.catalog import eligible_generators, read_catalog
+from crawlers.hub_client import HubClient, unreachable
+from crawlers.hub_errors import HubError, HubUnreachableError
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec
 from manifests.prompts import Prompt
@@ -16,6 +18,7 @@ from pipeline.config import RunConfig
 from pipeline.context import RunContext, open_run
 from pipeline.driver import drive
 from pipeline.exit_codes import ExitCode
+from pipeline.hub_token import hub_token
 from pipeline.plan import GeneratorPlan, plan_generators
 from pipeline.progress import StageProgress, say
 from pipeline.run_folder import RunFolder
@@ -23,7 +26,7 @@ from pipeline.scheduler import Scheduler, failure_reason
 from pipeline.splits import assign_splits, check_splits_kept
 from pipeline.tasks import Died, Done, Failed, Task
 from shards.commits import Commit, may_retry
-from shards.statuses import Status
+from shards.statuses import Reason, Status
 
 
 @dataclass
@@ -40,7 +43,8 @@ def sample(context: RunContext, retry: Collection[Status] = ()) -> SampleOutcome
     """Sample what is missing and commit it; with `retry`, open the next generation of units with these statuses.
 
     Raises:
-        InputError: no catalog, no prompts for a text-to-image generator, or a generator would change its split.
+        InputError: no catalog, no prompts for a text-to-image generator, a generator would change its split, or the
+            hub has stopped to answer.
         Interrupted: Ctrl-C or SIGTERM.
     """
     generators = eligible_generators(context.folder.catalog)
@@ -74,10 +78,15 @@ def sample_alone(
     folder = replace(
         usual, catalog=catalog or usual.catalog, prompts=prompts or usual.prompts, dataset=dataset or usual.dataset
     )
-    unknown = [status for status in retry if status not in list(Status)]
-    if unknown:
-        allowed = ", ".join(status for status in Status if status.failed)
-        raise InputError(f"--retry {unknown[0]}: no such status; allowed: {allowed}")
+    allowed = dict.fromkeys(str(reason.status) for reason in Reason if reason.retryable)
+    for status in retry:
+        if status not in allowed:
+            known = "units with this status are not tried again" if status in list(Status) else "no such status"
+            raise InputError(f"--retry {status}: {known}; allowed: {', '.join(allowed)}")
+    if prompts is not None and not prompts.is_file():
+        raise InputError(
+            f"--prompts {prompts}: " + ("this is a folder" if prompts.is_dir() else "there is no such file")
+        )
     with open_run(config, folder) as context:
         outcome = sample(context, [Status(status) for status in retry])
     say(f"sample: {outcome.units} units committed, {outcome.ok_images} new images")
@@ -114,6 +123,7 @@ def _run(
     ]
     groups += [(f"retry {task.id}", task.family, iter([task])) for task in again]
     scheduler = Scheduler(groups, context.config.execute.attempts)
+    said: set[tuple[str, str]] = set()
     with StageProgress("sample", wanted, "images") as progress:
 
         def on_done(done: Done) -> None:
@@ -123,13 +133,28 @@ def _run(
             progress.advance(commit.count, commit.generator)
 
         def on_given_up(lost: Failed | Died) -> None:
+            reason, detail = failure_reason(lost)
+            if reason is Reason.download_failed and isinstance(lost.task.work, UnitSpec):
+                _check_hub_answers(context, lost.task.work.generator.repo_id)
             commit = commit_given_up(context, lost)
             outcome.units += 1
-            reason, detail = failure_reason(lost)
-            say(f"sample: {commit.generator}: {reason.status} ({reason}): {detail}")
+            if (commit.generator, reason) not in said:  # once for a generator, however many units it has
+                say(f"sample: {commit.generator}: {reason.status} ({reason}): {detail}")
+                said.add((commit.generator, reason))
             progress.advance(commit.count, commit.generator)
 
         drive(scheduler, context.executor(), context.events, on_done, on_given_up)
+
+
+def _check_hub_answers(context: RunContext, repo_id: str) -> None:
+    """Tell one repo's trouble from the hub's: without a hub every further model would fail for nothing of its own."""
+    endpoint = context.config.hub.endpoint
+    try:
+        HubClient(endpoint, hub_token()).model_info(repo_id, files=False)
+    except HubUnreachableError as error:
+        raise InputError(f"{unreachable(endpoint, error)}; the same command goes on from here") from error
+    except HubError:
+        return  # it answers, and what is wrong is this repo's
 
 
 def _retries(

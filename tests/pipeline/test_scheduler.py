@@ -63,6 +63,7 @@ def test_a_failure_that_may_pass_is_tried_again_up_to_the_limit_and_one_that_can
     for _ in range(ATTEMPTS):
         verdicts.append(scheduler.judge(Failed(scheduler.lease(0), Reason.download_failed, "")))
     assert verdicts == [Verdict.RETRY, Verdict.RETRY, Verdict.GIVE_UP]
+    assert scheduler.lease(0) is None
     assert scheduler.finished
     scheduler = _scheduler(("a", "a", 1))
     assert scheduler.judge(Failed(scheduler.lease(0), Reason.corrupt_weights, "")) is Verdict.GIVE_UP
