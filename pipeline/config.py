@@ -27,21 +27,21 @@ class CrawlConfig(FrozenModel):
     """Which models become generators. Raising a limit or naming more adds to the dataset."""
 
     count: int = extent(0, ge=0, description="take the N most downloaded diffusers models; 0: only what is named")
-    min_downloads: int = extent(0, ge=0)
-    max_per_author: int | None = extent(None, ge=1)
+    min_downloads: int = extent(0, ge=0, description="the listing ends at the first model with fewer")
+    max_per_author: int | None = extent(None, ge=1, description="eligible models taken from one uploader")
     models: tuple[RepoId, ...] = extent((), description="models wanted by name; one that is left out makes exit code 1")
     manifests: tuple[Path, ...] = extent((), description="YAML files of generators; relative to this file")
-    licences_allow: tuple[str, ...] = extent((), description="empty: any licence")
-    licences_deny: tuple[str, ...] = extent(())
+    licences_allow: tuple[str, ...] = extent((), description="licences taken; empty: any")
+    licences_deny: tuple[str, ...] = extent((), description="licences left out; denying beats allowing")
 
 
 class CaptionerConfig(FrozenModel):
     """The model that captions photographs which have no caption."""
 
-    repo_id: RepoId = identity("Salesforce/blip-image-captioning-large")
+    repo_id: RepoId = identity("Salesforce/blip-image-captioning-large", description="hub repo of a BLIP captioner")
     revision: Revision | None = identity(None, description="commit sha; null: pinned at the first run")
-    batch_size: int = identity(8, ge=1)
-    max_new_tokens: int = identity(30, ge=1, le=512)
+    batch_size: int = identity(8, ge=1, description="photographs captioned together")
+    max_new_tokens: int = identity(30, ge=1, le=512, description="longest caption, in tokens")
 
 
 class CaptionConfig(FrozenModel):
@@ -65,7 +65,9 @@ class CaptionConfig(FrozenModel):
 class CheckerConfig(FrozenModel):
     """The safety checker that scores every generated image."""
 
-    repo_id: RepoId = identity("CompVis/stable-diffusion-safety-checker")
+    repo_id: RepoId = identity(
+        "CompVis/stable-diffusion-safety-checker", description="hub repo of Stable Diffusion's checker, or one like it"
+    )
     revision: Revision | None = identity(None, description="commit sha; null: pinned at the first run")
 
 
@@ -77,9 +79,9 @@ class SampleConfig(FrozenModel):
     reserve_fraction: float = identity(
         0.5, ge=0, le=1, description="reserve prompts for each wanted image; they replace flagged and degenerate ones"
     )
-    batch_size: int = identity(4, ge=1, le=512)
+    batch_size: int = identity(4, ge=1, le=512, description="images sampled together; a short batch is padded")
     cpu_threads: int = identity(1, ge=1, description="threads of one worker: other counts give other bytes")
-    dtype: Dtype = identity("float32")
+    dtype: Dtype = identity("float32", description="float32, float16 or bfloat16; a manifest's own wins")
     checker: CheckerConfig | None = identity(CheckerConfig(), description="null: images are not scored")
     keep_flagged: bool = identity(False, description="store the bytes of flagged images too")
 
@@ -97,23 +99,25 @@ class SplitConfig(FrozenModel):
 class DetectorConfig(FrozenModel):
     """One detector to train on the train split and score on the test split."""
 
-    name: Slug = runtime(...)
+    name: Slug = runtime(..., description="folder of the detector in the run")
     architecture: str = runtime(..., description="see `commforge detector list`")
     backbone: Literal["pretrained", "random"] = runtime(
         "pretrained", description="start from the architecture's published backbone, if it has one, or from scratch"
     )
     train: dict[str, int | float | bool | str | None] = runtime(
-        {}, description="training settings; `commforge detector train --help` lists them"
+        {}, description="as `--set` of `commforge detector train`; a wrong key is refused with the list"
     )
 
 
 class ExecuteConfig(FrozenModel):
     """Where the work runs. Nothing here changes a byte of the dataset."""
 
-    executor: Literal["inline", "ray"] = runtime("ray")
+    executor: Literal["inline", "ray"] = runtime(
+        "ray", description="ray, or inline: one worker in the driver's process"
+    )
     workers: int = runtime(1, ge=1, description="workers that sample at the same time")
     gpus_per_worker: float = runtime(0.0, ge=0, description="0: workers run on the CPU")
-    device: Literal["auto", "cpu", "cuda", "mps"] = runtime("auto")
+    device: Literal["auto", "cpu", "cuda", "mps"] = runtime("auto", description="auto, cpu, cuda or mps")
     ray_address: str | None = runtime(None, description="address of a running cluster; null: start one on this machine")
     attempts: int = runtime(3, ge=1, description="tries of a unit that fails in a way that may pass")
     unit_timeout: float = runtime(3600.0, gt=0, description="seconds one unit may take (executor ray)")
