@@ -14,11 +14,14 @@ from pipeline.report.charts.bars import bar, interval_dot, stacked_bar
 from pipeline.report.charts.histogram import score_chart
 from pipeline.report.charts.roc import roc_chart
 from pipeline.report.collect import collect
-from pipeline.report.facts import Picture, RunFacts
+from pipeline.report.facts import RunFacts
+from pipeline.report.picture_facts import Picture
 from pipeline.report.pictures import Pictures
 from pipeline.report.readers import gallery
 from pipeline.run_folder import RunFolder
 from shards import storage
+
+_STYLES = ("page.css", "tables.css", "pictures.css", "screens.css")  # the last overrides the others
 
 
 def build_report(run: Path) -> Path:
@@ -46,7 +49,7 @@ def render(run: RunFacts) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(
         run=run,
-        css=Markup(_asset(environment, "page.css")),
+        css=Markup("\n".join(_asset(environment, name) for name in _STYLES)),
         js=Markup(script),
         script_hash=f"sha256-{digest}",
         version=version("commforge"),
@@ -65,6 +68,8 @@ def _environment() -> Environment:
         "size": formatting.size,
         "duration": formatting.duration,
         "plural": formatting.plural,
+        "breakable": formatting.breakable,
+        "words": formatting.words,
         "details": _details,
     }
     environment.globals |= {

@@ -13,7 +13,8 @@ from pipeline.report.readers.composition import licences, read_composition
 from pipeline.report.readers.crawl import read_crawl
 from pipeline.report.readers.detectors import read_detectors
 from pipeline.report.readers.gallery import read_gallery
-from pipeline.report.readers.provenance import HUB, read_provenance
+from pipeline.report.readers.hub import endpoint_of
+from pipeline.report.readers.provenance import read_provenance
 from pipeline.run_folder import RunFolder
 from shards import layout
 from shards.dataset import Dataset
@@ -30,8 +31,7 @@ def collect(root: Path, pictures: Pictures) -> RunFacts:
     run = RunFolder.at(root)
     _check_is_run(run)
     config = _config(run.config)
-    hub = config.get("hub")
-    endpoint = str(hub.get("endpoint") or HUB) if isinstance(hub, dict) else HUB
+    endpoint = endpoint_of(config)
     dataset = Dataset.open(run.dataset) if _has_dataset(run) else None
     fingerprint = None if dataset is None else dataset_fingerprint(run.dataset)
     crawl = read_crawl(run.catalog, endpoint) if run.catalog.is_file() else None

@@ -6,6 +6,9 @@ A part that the run does not have is None (or an empty tuple), and the page says
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.report.detector_facts import Detector, Evaluation
+from pipeline.report.picture_facts import Fact, Picture
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
@@ -14,15 +17,6 @@ class Count:
     name: str
     value: int
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One line of a list of facts; `code` marks ids and versions."""
-
-    name: str
-    value: str
-    code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +64,6 @@ class Crawl:
     models: tuple[Model, ...]
     generators: Mapping[str, Model]
     """generator name -> its eligible model"""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image of the dataset that the page shows; `src` is relative to the page."""
-
-    image_id: str
-    src: str
-    width: int
-    height: int
-    label: int
-    generator: str
-    prompt: str
-    alt: str
-    details: tuple[Fact, ...] = ()
-    source: "Picture | None" = None
-    """The real photograph that the prompt came from."""
-    score: float | None = None
-    """A detector's score, probability of fake."""
-
-    @property
-    def tiny(self) -> bool:
-        """Small enough that the page shows it enlarged."""
-        return max(self.width, self.height) <= 192
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,93 +158,13 @@ class Composition:
         return len({outcome.generator for outcome in self.outcomes if outcome.label == 1 and outcome.ok})
 
     @property
+    def formats_shared(self) -> bool:
+        """Every size and format has images of both labels."""
+        return not self.formats_left_out and all(entry.real and entry.fake for entry in self.formats)
+
+    @property
     def reconciled(self) -> bool:
         return all(outcome.reconciled for outcome in self.outcomes)
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A two-sided interval."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """A detector's metrics on one set of images; None where a class is missing."""
-
-    auc: float | None
-    ap: float | None
-    accuracy: float | None
-    r_acc: float | None
-    f_acc: float | None
-    fake: int | None = None
-    """generated images; None for a mean over generators"""
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratorScore:
-    """One generator's metrics, on the images as they are and after format equalisation."""
-
-    generator: str
-    family: str | None
-    native: Metrics
-    equalised: Metrics | None
-    undefined: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Roc:
-    """An ROC curve; both coordinates ascending in [0, 1]."""
-
-    name: str
-    auc: float | None
-    false_positive_rate: tuple[float, ...]
-    true_positive_rate: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts of scores of reals and of fakes between `edges`."""
-
-    edges: tuple[float, ...]
-    real: tuple[int, ...]
-    fake: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """One evaluation of a detector."""
-
-    title: str
-    facts: tuple[Fact, ...]
-    macro: Metrics | None
-    micro: Metrics | None
-    equalised_macro: Metrics | None
-    equalised_micro: Metrics | None
-    macro_generators: int | None
-    auc_interval: Interval | None
-    ap_interval: Interval | None
-    interval_note: str
-    equalisation: str
-    generators: tuple[GeneratorScore, ...]
-    curves: tuple[Roc, ...]
-    curves_left_out: int
-    macro_curve: Roc | None
-    histograms: tuple[tuple[str, Histogram], ...]
-    missed_fakes: tuple[Picture, ...] = ()
-    doubted_reals: tuple[Picture, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Detector:
-    """A trained detector and its evaluations."""
-
-    name: str
-    facts: tuple[Fact, ...]
-    evaluations: tuple[Evaluation, ...]
-    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +178,10 @@ class Provenance:
     regenerate: tuple[str, str]
     """the command that makes an image again: what stands before and after its id"""
     example_image: str | None
+    local_hub: str | None
+    """the hub's address when only the machine that ran this can reach it"""
+    serve_hub: str | None
+    """the command that starts that hub again, where it is known"""
 
 
 @dataclass(frozen=True, slots=True)

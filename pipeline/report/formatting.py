@@ -1,6 +1,16 @@
-"""How the page writes numbers: one place, so that a table and a chart never disagree."""
+"""How the page writes numbers and names: one place, so that a table and a chart never disagree."""
+
+import re
+from datetime import UTC, datetime
+
+from markupsafe import Markup
 
 ABSENT = "–"
+
+_PERFECT = 1 - 1e-9
+"""A perfect score may lack a few units in its last place: it is a sum."""
+
+_BREAKS = re.compile(r"(?<=[/_])(?=[^/_])|(?<=\.)(?=[A-Za-z])|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def count(value: int | None) -> str:
@@ -12,7 +22,7 @@ def score(value: float | None) -> str:
     """A metric with three decimals; a value below 1 is never rounded up to a perfect 1.000."""
     if value is None:
         return ABSENT
-    return "0.999" if 0.999 <= value < 1 else f"{value:.3f}"
+    return "0.999" if 0.999 <= value < _PERFECT else f"{value:.3f}"
 
 
 def size(value: float | None) -> str:
@@ -42,3 +52,22 @@ def duration(seconds: float | None) -> str:
 def plural(value: int, one: str, many: str | None = None) -> str:
     """1 model, 2 models."""
     return f"{count(value)} {one if value == 1 else many or one + 's'}"
+
+
+def period(first: str, last: str) -> str:
+    """Two ISO 8601 times as 2026-01-02 03:04:05 to 03:09:00 UTC; the day is repeated only where it is another."""
+    start, end = (datetime.fromisoformat(moment).astimezone(UTC) for moment in (first, last))
+    text = f"{start:%Y-%m-%d %H:%M:%S}"
+    if end != start:
+        text += f"{end: to %H:%M:%S}" if end.date() == start.date() else f"{end: to %Y-%m-%d %H:%M:%S}"
+    return f"{text} UTC"
+
+
+def breakable(name: str) -> Markup:
+    """A class name, key or address that lines can break inside: after / _ or a dot, and between CamelCase's words."""
+    return Markup("<wbr>").join(_BREAKS.split(name))
+
+
+def words(command: str) -> Markup:
+    """A shell command whose lines break between its words only, never after the hyphens of an option."""
+    return Markup(" ").join(Markup("<span>{}</span>").format(word) for word in command.split(" "))

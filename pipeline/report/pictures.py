@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import InputError
-from pipeline.report.facts import Fact, Picture
+from pipeline.report.picture_facts import Fact, Picture
 from shards.dataset import Dataset
 
 FOLDER = "images"
@@ -31,7 +31,7 @@ class Pictures:
         src = self._copy(dataset, row)
         if src is None:
             return None
-        prompt = row["prompt"] or row["class_label"] or ""
+        prompt = row["prompt"] or row["class_label"] or row["prompt_sent"] or ""  # the last: a class that was drawn
         return Picture(
             image_id=row["image_id"],
             src=src,

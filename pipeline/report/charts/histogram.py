@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from pipeline.report.charts.svg import element, figure, join
-from pipeline.report.facts import Histogram
+from pipeline.report.detector_facts import Histogram
 
-_LEFT, _RIGHT, _WIDTH = 46, 16, 380
+_LEFT, _RIGHT, _WIDTH = 58, 16, 368
 _AXIS, _HALF = 92, 84
 _HEIGHT = _AXIS + _HALF + 54
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from pipeline.report.charts.svg import element, figure, group, path
-from pipeline.report.facts import Roc
+from pipeline.report.detector_facts import Roc
 from pipeline.report.formatting import score
 
 _LEFT, _TOP, _SIDE = 46, 12, 330

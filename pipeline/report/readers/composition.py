@@ -14,6 +14,14 @@ from shards.statuses import Status
 FORMAT_ROWS = 24
 """Most size-and-format combinations that the page lists."""
 
+_PROMPT_SOURCES = {
+    "blip": "a captioner’s words for a photograph",
+    "caption": "the caption that came with a photograph",
+    "class_label": "a class that the model was trained on",
+    "template": "a template",
+    "unconditional": "none: the model takes no prompt",
+}
+
 _COLUMNS = (
     "label", "generator", "family", "split", "status", "reason", "license", "width", "height", "format",
     "prompt_source", "source_image_id", "image_id",
@@ -110,7 +118,7 @@ def _by_label(table: pa.Table) -> list[LabelCount]:
 def _prompt_sources(fakes: pa.Table) -> tuple[Count, ...]:
     values = pc.value_counts(pc.fill_null(fakes["prompt_source"], "not stated")).to_pylist()
     ordered = sorted(values, key=lambda entry: (-entry["counts"], entry["values"]))
-    return tuple(Count(entry["values"], entry["counts"]) for entry in ordered)
+    return tuple(Count(entry["values"], entry["counts"], _PROMPT_SOURCES.get(entry["values"], "")) for entry in ordered)
 
 
 def _values(column: pa.ChunkedArray) -> pa.Array:

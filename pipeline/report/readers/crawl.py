@@ -1,27 +1,27 @@
 """The catalog as the report shows it: how many models, why some were left out, and how each would be sampled."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from manifests.catalog import CATALOG_REASONS, CATALOG_SCHEMA
+from manifests.catalog import CATALOG_REASONS
 from manifests.errors import InputError
 from manifests.generator import SamplingParams
 from pipeline.report.facts import Count, Crawl, Model, Parameter
+from pipeline.report.readers.hub import model_page
 
 MODEL_ROWS = 4000
 """Most models that the page's table lists; the catalog may hold a million."""
 
-_COLUMNS = [name for name in CATALOG_SCHEMA.names if name != "files"]
-_REPO_ID = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
-_LOCAL_HOSTS = re.compile(r"localhost|127\..*|0\.0\.0\.0|::1")
+_COLUMNS = [
+    "snapshot", "rank", "repo_id", "generator", "revision", "eligible", "reason", "detail", "named", "family",
+    "family_evidence", "pipeline_class", "license", "downloads", "weight_bytes", "params",
+]  # fmt: skip
 
 
 def read_crawl(catalog: Path, endpoint: str | None) -> Crawl:
@@ -47,12 +47,12 @@ def read_crawl(catalog: Path, endpoint: str | None) -> Crawl:
 
 def _read(catalog: Path) -> pa.Table:
     try:
+        missing = [name for name in _COLUMNS if name not in pq.read_schema(catalog).names]
+        if missing:
+            raise InputError(f"{catalog}: not a catalog: column {missing[0]!r} is missing")
         table = pq.read_table(catalog, columns=_COLUMNS)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{catalog}: not a catalog that can be read: {error}") from error
-    missing = [name for name in _COLUMNS if name not in table.column_names]
-    if missing:
-        raise InputError(f"{catalog}: not a catalog: column {missing[0]!r} is missing")
     # among the first rows of a long catalog, the models that were used come before those that were not
     if table.num_rows > MODEL_ROWS:
         return table.sort_by(
@@ -68,14 +68,14 @@ def _model(record: Mapping[str, Any], endpoint: str | None) -> Model:
         repo_id=record["repo_id"],
         generator=record["generator"],
         revision=record["revision"],
-        link=_link(record["repo_id"], endpoint),
+        link=model_page(record["repo_id"], endpoint),
         eligible=record["eligible"],
         reason=reason,
         meaning=CATALOG_REASONS.get(reason, ""),
         detail=record["detail"],
         named=record["named"],
         family=record["family"],
-        family_evidence=record["family_evidence"],
+        family_evidence=_evidence(record["family_evidence"], record["pipeline_class"]),
         pipeline_class=record["pipeline_class"],
         license=record["license"],
         downloads=record["downloads"],
@@ -106,13 +106,9 @@ def _parameters(params: str, repo_id: str) -> tuple[Parameter, ...]:
     return (*shown, *extra)
 
 
-def _link(repo_id: str, endpoint: str | None) -> str | None:
-    if endpoint is None or not _REPO_ID.fullmatch(repo_id):
-        return None
-    address = urlsplit(endpoint)
-    if address.scheme not in ("http", "https") or not address.hostname or _LOCAL_HOSTS.fullmatch(address.hostname):
-        return None
-    return f"{endpoint.rstrip('/')}/{repo_id}"
+def _evidence(evidence: str | None, pipeline_class: str | None) -> str | None:
+    """What told the family; the pipeline class stands above it in the table already."""
+    return evidence.replace(f"class {pipeline_class}", "its class") if evidence and pipeline_class else evidence
 
 
 def _reasons(table: pa.Table) -> tuple[Count, ...]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from manifests.errors import InputError
-from pipeline.report.facts import Detector, Evaluation, Fact, GeneratorScore, Histogram, Interval, Metrics, Roc
+from pipeline.report.detector_facts import Detector, Evaluation, GeneratorScore, Histogram, Interval, Metrics, Roc
 from pipeline.report.formatting import count, plural, score
+from pipeline.report.picture_facts import Fact
 from pipeline.report.pictures import Pictures
 from pipeline.report.readers.detector_files import (
     Binary,
@@ -121,6 +122,7 @@ def _evaluation(
         equalised_macro=None if equalised is None else _metrics(equalised.macro),
         equalised_micro=None if equalised is None else _metrics(equalised.micro),
         macro_generators=report.macro.n,
+        unseen=all(result.trained_on is False for result in report.per_generator.values()),
         auc_interval=_interval(report.interval, "auc"),
         ap_interval=_interval(report.interval, "ap"),
         interval_note=_interval_note(report.interval),

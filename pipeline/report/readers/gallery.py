@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.report.facts import Composition, Crawl, Gallery, GeneratorGallery, Picture
+from pipeline.report.facts import Composition, Crawl, Gallery, GeneratorGallery
+from pipeline.report.picture_facts import Picture
 from pipeline.report.pictures import Pictures
 from shards.dataset import Dataset
 from shards.statuses import Status
@@ -23,8 +24,8 @@ EAGER_BYTES = 32 << 20
 
 _COLUMNS = (
     "image_id", "label", "index", "generator", "license", "revision", "split", "class_label", "source_image_id",
-    "prompt", "prompt_source", "seed", "steps", "guidance_scale", "scheduler", "width", "height", "format",
-    "sha256", "file", "offset", "length",
+    "prompt", "prompt_sent", "prompt_source", "seed", "steps", "guidance_scale", "scheduler", "width", "height",
+    "format", "sha256", "file", "offset", "length",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests.errors import InputError
-from pipeline.report.facts import Picture
+from pipeline.report.picture_facts import Picture
 from pipeline.report.pictures import Pictures
 from pipeline.report.readers.gallery import rows_by_id
 from shards.dataset import Dataset

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.events import read_events
-from pipeline.report.facts import Count, Crawl, Fact, Gallery, Provenance
-from pipeline.report.formatting import count, duration, size
+from pipeline.report.facts import Count, Crawl, Gallery, Provenance
+from pipeline.report.formatting import count, duration, period, size
+from pipeline.report.picture_facts import Fact
+from pipeline.report.readers.hub import HUB, cache_of, is_local, serve_command
 from pipeline.run_folder import RunFolder
 from shards.commits import Commit
 from shards.dataset import Dataset
-
-HUB = "https://huggingface.co"
-"""Where models come from unless the configuration says otherwise."""
 
 
 def read_provenance(
@@ -39,6 +38,8 @@ def read_provenance(
         versions=_versions(generated),
         config=run.config.read_text(encoding="utf-8", errors="replace") if run.config.is_file() else None,
         regenerate=_regenerate_command(config, endpoint),
+        local_hub=endpoint if is_local(endpoint) else None,
+        serve_hub=serve_command(run, _output(config), endpoint),
         example_image=_example(gallery),
     )
 
@@ -58,7 +59,7 @@ def _dataset_facts(dataset: Dataset, fingerprint: str | None, commits: Sequence[
     if commits:
         times = sorted(commit.committed_at for commit in commits)
         facts += [
-            Fact("Committed", times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"),
+            Fact("Committed", period(times[0], times[-1])),
             Fact("Work", f"{duration(sum(commit.seconds for commit in commits))} on {_hosts(commits)}"),
         ]
     return facts
@@ -99,8 +100,18 @@ def _example(gallery: Gallery | None) -> str | None:
     return next((picture.image_id for entry in gallery.generators for picture in entry.pictures), None)
 
 
+def _output(config: dict[str, Any]) -> str:
+    return str(config.get("output") or "RUN")
+
+
 def _regenerate_command(config: dict[str, Any], endpoint: str) -> tuple[str, str]:
-    """What stands before and after the image id in the command that makes an image again."""
-    dataset = shlex.quote(f"{config.get('output') or 'RUN'}/dataset")
-    hub = "" if endpoint == HUB else f" --endpoint {shlex.quote(endpoint)}"
-    return f"commforge dataset regenerate {dataset} ", f" --verify{hub}"
+    """What stands before and after the image id in the command that makes an image again as this run made it."""
+    execute = config.get("execute")
+    device = execute.get("device") if isinstance(execute, dict) else None
+    options = {
+        "--endpoint": None if endpoint == HUB else endpoint,
+        "--cache": cache_of(config),
+        "--device": None if device in (None, "auto") else str(device),
+    }
+    given = "".join(f" {name} {shlex.quote(value)}" for name, value in options.items() if value is not None)
+    return f"commforge dataset regenerate {shlex.quote(f'{_output(config)}/dataset')} ", f" --verify{given}"

@@ -164,7 +164,12 @@ if (viewer) {
       if (code) detail.className = "code";
       facts.append(term, detail);
     }
-    command.textContent = button.dataset.command ?? "";
+    command.replaceChildren();
+    (button.dataset.command ?? "").split(" ").forEach((word, number) => {
+      const part = document.createElement("span"); /* lines break between words only, never after an option's hyphens */
+      part.textContent = word;
+      command.append(number ? " " : "", part);
+    });
     command.hidden = !button.dataset.command;
   };
 

@@ -1,4 +1,4 @@
-"""The report's charts and number formats."""
+"""The report's charts."""
 
 import re
 from xml.etree import ElementTree
@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report import formatting
 from pipeline.report.charts.bars import interval_dot, stacked_bar
 from pipeline.report.charts.histogram import score_chart
 from pipeline.report.charts.roc import roc_chart
-from pipeline.report.facts import Histogram, Roc
+from pipeline.report.detector_facts import Histogram, Roc
 
 
 def rectangles(svg: str) -> list[tuple[float, float]]:
@@ -72,28 +71,3 @@ def test_dot_of_a_missing_metric_is_left_out() -> None:
 def test_names_in_charts_are_escaped() -> None:
     curve = Roc('"><script>', None, (0.0, 1.0), (0.0, 1.0))
     assert "<script" not in roc_chart([curve], None, '"><script>')
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "–"), (0.0, "0.000"), (0.9994, "0.999"), (0.99999, "0.999"), (1.0, "1.000"), (0.12345, "0.123")],
-)
-def test_score_never_rounds_up_to_perfect(value: float | None, text: str) -> None:
-    assert formatting.score(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "–"), (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 30, "5.0 GiB"), (3 << 42, "12.0 TiB")],
-)
-def test_size(value: int | None, text: str) -> None:
-    assert formatting.size(value) == text
-
-
-@pytest.mark.parametrize(("value", "text"), [(None, "–"), (9.04, "9.0 s"), (65, "1 min 05 s"), (3599.7, "1 h 00 min")])
-def test_duration(value: float | None, text: str) -> None:
-    assert formatting.duration(value) == text
-
-
-def test_plural() -> None:
-    assert [formatting.plural(value, "draw") for value in (0, 1, 1200)] == ["0 draws", "1 draw", "1,200 draws"]
