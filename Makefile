@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types contracts pytest lock bench clean
+.PHONY: demo test lint types contracts pytest lock clean
 
 demo: $(READY)
 	$(BIN)/commforge demo

@@ -15,6 +15,7 @@ import time
 from multiprocessing.connection import Connection
 
 from manifests.errors import InputError
+from pipeline.spool import owned_name
 from pipeline.tasks import Died, Failed, Outcome, Task
 from pipeline.worker_config import WorkerConfig
 from shards.statuses import Reason
@@ -27,7 +28,7 @@ class WorkerProcess:
 
     def __init__(self, config: WorkerConfig, name: str) -> None:
         self._config = config
-        self._log = config.spool / f"{name}-{os.getpid()}.log"
+        self._log = config.spool / f"{owned_name()}.{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._tasks_run = 0
