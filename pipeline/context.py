@@ -9,6 +9,7 @@ from pathlib import Path
 
 from manifests.errors import InputError
 from pipeline.config import RunConfig
+from pipeline.device_check import check_device
 from pipeline.events import EventLog
 from pipeline.executors import make_executor
 from pipeline.executors.base import Executor
@@ -17,7 +18,8 @@ from pipeline.progress import say
 from pipeline.resolve import pin_revisions, write_config
 from pipeline.run_folder import RunFolder
 from pipeline.worker_config import WorkerConfig
-from shards.dataset import Dataset
+from shards import layout, storage
+from shards.dataset import Dataset, IdentityChanged
 from shards.run_lock import RunLock
 
 
@@ -37,15 +39,21 @@ class RunContext:
         return self.config.execute.spool or Path(tempfile.gettempdir()) / f"commforge-{os.getuid()}"
 
     def executor(self) -> Executor:
-        """Return the workers, brought up at the first call."""
+        """Return the workers, brought up at the first call.
+
+        Raises:
+            InputError: this machine has no such device, or no cluster answers at the address.
+        """
         if self._executor is None:
             execute = self.config.execute
+            if execute.executor == "inline" or execute.ray_address is None:  # a cluster's devices are not this one's
+                check_device("execute.device", execute.device)
             worker_config = WorkerConfig(
                 dataset=self.folder.dataset.resolve(),
                 spool=self.spool,
                 endpoint=self.config.hub.endpoint,
                 token=hub_token(),
-                cache=self.config.hub.cache,
+                cache=self.config.hub.cache.absolute() if self.config.hub.cache else None,  # workers have other cwds
                 download_timeout=self.config.hub.download_timeout,
                 unit_timeout=execute.unit_timeout,
                 cpu_threads=self.config.sample.cpu_threads,
@@ -73,6 +81,7 @@ def open_run(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Run
         InputError: the folder cannot be written, another run holds it, or an identity key has changed.
     """
     folder = folder or RunFolder.at(config.output)
+    storage.local_root(folder.dataset)
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
         folder.dataset.mkdir(parents=True, exist_ok=True)
@@ -80,14 +89,33 @@ def open_run(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Run
         raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
     with RunLock(folder.dataset):
         config = pin_revisions(config, folder)
-        if (folder.dataset / "dataset.json").exists():
-            dataset = Dataset.open(folder.dataset)
-            dataset.check_identity(config.identity())
-        else:
-            dataset = Dataset.create(folder.dataset, config.name, config.identity(), config.licence_notes)
+        dataset = _open_dataset(config, folder)
+        commits = len(dataset.commits())
+        before = folder.config.read_bytes() if folder.config.is_file() else None
         write_config(config, folder.config)
         context = RunContext(config, folder, EventLog(folder.events), dataset)
         try:
             yield context
+        except InputError:
+            # A config that was refused before anything came of it shall not stay as the run's.
+            if before is not None and len(dataset.commits()) == commits:
+                storage.replace(folder.config, before)
+            raise
         finally:
             context.release_workers()
+
+
+def _open_dataset(config: RunConfig, folder: RunFolder) -> Dataset:
+    """Return the run's dataset: checked to be the same one, or made."""
+    manifest = folder.dataset / layout.MANIFEST
+    if manifest.exists():
+        dataset = Dataset.open(folder.dataset)
+        try:
+            dataset.check_identity(config.identity())
+        except IdentityChanged:
+            if dataset.commits():
+                raise
+            manifest.unlink()  # nothing was made with the old settings, so they bind nobody
+        else:
+            return dataset
+    return Dataset.create(folder.dataset, config.name, config.identity(), config.licence_notes)

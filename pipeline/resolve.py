@@ -11,6 +11,7 @@ from manifests.yaml_text import dump_yaml, parse_yaml
 from pipeline.config import RunConfig
 from pipeline.hub_token import hub_token
 from pipeline.run_folder import RunFolder
+from shards import storage
 from shards.dataset import Dataset
 
 _PINNED = (("caption", "captioner"), ("sample", "checker"))
@@ -23,6 +24,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         InputError: names file, line, key, value and what is allowed.
     """
     config: RunConfig = load_model(path, RunConfig, overrides)
+    storage.local_root(config.output)  # a URL would be taken for a folder of the working folder
     base = path.resolve().parent
     reals = tuple(source.model_copy(update={"path": base / source.path}) for source in config.caption.reals)
     return config.model_copy(
@@ -42,6 +44,7 @@ def config_from_options(output: Path, overrides: tuple[str, ...] = ()) -> RunCon
     Raises:
         InputError: names the option and what is allowed.
     """
+    storage.local_root(output)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", output.resolve().name).strip("-.") or "dataset"
     document = parse_yaml(dump_yaml({"name": name, "output": str(output.resolve())}), "options")
     config: RunConfig = as_model(document, RunConfig, overrides)

@@ -8,7 +8,11 @@ import typer
 from pipeline.cli.options import AsJson, DatasetPath
 from pipeline.exit_codes import ExitCode
 
-app = typer.Typer(help="Look at a dataset, check it, tidy it, make its images again.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at a dataset, check it, tidy it, make its images again.\n\n"
+    "Example: `commforge dataset info runs/demo/dataset`",
+    no_args_is_help=True,
+)
 
 
 @app.command()

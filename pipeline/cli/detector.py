@@ -8,7 +8,10 @@ import typer
 from pipeline.cli.options import AsJson
 from pipeline.exit_codes import ExitCode
 
-app = typer.Typer(help="Train, evaluate and use fake-image detectors.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train, evaluate and use fake-image detectors.\n\nExample: `commforge detector list`",
+    no_args_is_help=True,
+)
 
 DataPath = Annotated[Path, typer.Option("--data", metavar="DATASET", help="a dataset's folder")]
 ModelPath = Annotated[Path, typer.Option("--model", metavar="DIR", help="folder of a trained or published detector")]

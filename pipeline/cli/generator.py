@@ -7,11 +7,15 @@ import typer
 
 from pipeline.cli.options import AsJson
 
-app = typer.Typer(help="The generators of a run or manifest, and how each would be sampled.", no_args_is_help=True)
+app = typer.Typer(
+    help="The generators of a run or manifest, and how each would be sampled.\n\n"
+    "Example: `commforge generator list runs/demo`",
+    no_args_is_help=True,
+)
 
 Source = Annotated[
     Path | None,
-    typer.Argument(metavar="[RUN|FILE.yaml]", help="a run or a manifest; default: the packaged ones"),
+    typer.Argument(metavar="RUN|FILE.yaml", help="a run or a manifest; default: the packaged ones"),
 ]
 
 
@@ -42,7 +46,7 @@ def show(
 ) -> None:
     """Show one generator: its sampling parameters, and where each came from.
 
-    Example: `commforge generator show toy/sd15 runs/demo`
+    Example: `commforge generator show crayon-labs/toy-diffusion-v1 runs/demo`
     """
     from pipeline.cli.output import print_json, print_table
     from pipeline.generator_list import find_generator, parameter_rows

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="A read-only hub from a folder, for air-gapped clusters, tests and the demo.", no_args_is_help=True
+    help="A read-only hub from a folder, for air-gapped clusters, tests and the demo.\n\n"
+    "Example: `commforge hub serve runs/demo/toy/hub --port 8950`",
+    no_args_is_help=True,
 )
 
 

@@ -42,6 +42,11 @@ def run(config: ConfigFile, overrides: Overrides = None) -> None:
     Example: `commforge run config.yaml --set execute.workers=4`
     """
     from pipeline.resolve import load_config
-    from pipeline.run_all import run_all
 
-    raise typer.Exit(run_all(load_config(config, tuple(overrides or ()))))
+    resolved = load_config(config, tuple(overrides or ()))
+    # After the config is read: these load the model libraries, and a slip in the file is told without the wait.
+    from pipeline.run_all import run_all
+    from pipeline.stages.train import check_detectors
+
+    check_detectors(resolved)
+    raise typer.Exit(run_all(resolved))

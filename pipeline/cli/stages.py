@@ -1,5 +1,6 @@
 """`crawl`, `caption` and `sample`: one stage at a time."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,7 @@ from pipeline.cli.options import Overrides
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
 
-OptionalConfig = Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="the run's configuration")]
+OptionalConfig = Annotated[Path | None, typer.Argument(metavar="CONFIG.yaml", help="the run's configuration")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,11 +37,14 @@ def crawl(
     """
     from pipeline.stages.crawl import crawl_alone
 
-    settings = list(overrides or ())
-    settings += [f"hub.endpoint={endpoint}"] if endpoint else []
-    settings += [f"crawl.count={count}"] if count is not None else []
-    settings += [f"crawl.models=[{', '.join(model)}]"] if model else []
-    raise typer.Exit(crawl_alone(_config(config, out, "--out", settings), refresh=refresh))
+    options: dict[str, tuple[str, object]] = {}
+    if endpoint is not None:
+        options["hub.endpoint"] = (f"--endpoint {endpoint}", endpoint)
+    if count is not None:
+        options["crawl.count"] = (f"--count {count}", count)
+    if model:
+        options["crawl.models"] = (" ".join(f"--model {name}" for name in model), model)
+    raise typer.Exit(crawl_alone(_config(config, out, "--out", overrides, options), refresh=refresh))
 
 
 def caption(
@@ -54,7 +58,7 @@ def caption(
     from pipeline.context import open_run
     from pipeline.stages.caption import caption as run_caption
 
-    with open_run(_config(config, None, "", list(overrides or ()))) as context:
+    with open_run(_config(config, None, "", overrides, {})) as context:
         run_caption(context)
 
 
@@ -80,23 +84,45 @@ def sample(
     """
     from pipeline.stages.sample import sample_alone
 
-    settings = list(overrides or ())
-    settings += [f"sample.images_per_generator={images_per_model}"] if images_per_model is not None else []
-    settings += [f"execute.executor={executor}"] if executor else []
-    settings += [f"execute.workers={workers}"] if workers is not None else []
-    settings += [f"hub.endpoint={endpoint}"] if endpoint else []
+    options: dict[str, tuple[str, object]] = {}
+    if images_per_model is not None:
+        options["sample.images_per_generator"] = (f"--images-per-model {images_per_model}", images_per_model)
+    if executor is not None:
+        options["execute.executor"] = (f"--executor {executor}", executor)
+    if workers is not None:
+        options["execute.workers"] = (f"--workers {workers}", workers)
+    if endpoint is not None:
+        options["hub.endpoint"] = (f"--endpoint {endpoint}", endpoint)
     if config is None and dataset is None:
         raise InputError("sample needs a CONFIG.yaml or --dataset (with --catalog and --prompts)")
     output = None if config else (dataset or Path()).parent
-    resolved = _config(config, output, "--dataset", settings)
+    resolved = _config(config, output, "--dataset", overrides, options)
     raise typer.Exit(sample_alone(resolved, catalog=catalog, prompts=prompts, dataset=dataset, retry=retry or []))
 
 
-def _config(path: Path | None, output: Path | None, output_option: str, settings: list[str]) -> "RunConfig":
+def _config(
+    path: Path | None,
+    output: Path | None,
+    output_option: str,
+    overrides: list[str] | None,
+    options: dict[str, tuple[str, object]],
+) -> "RunConfig":
+    """Return the config with `--set` applied, and then the options: config key → (as it was typed, value)."""
     from pipeline.resolve import config_from_options, load_config
 
-    if path is not None:
-        return load_config(path, tuple(settings + ([f"output={output}"] if output else [])))
-    if output is None:
-        raise InputError(f"give a CONFIG.yaml or {output_option}")
-    return config_from_options(output, tuple(settings))
+    if path is not None and output is not None:
+        options = options | {"output": (f"{output_option} {output}", str(output))}
+    # As JSON, which is YAML: a value with ": " or " #" in it stays one text.
+    typed = {f"{key}={json.dumps(value, ensure_ascii=False)}": option for key, (option, value) in options.items()}
+    settings = (*(overrides or ()), *typed)
+    try:
+        if path is not None:
+            return load_config(path, settings)
+        if output is None:
+            raise InputError(f"give a CONFIG.yaml or {output_option}")
+        return config_from_options(output, settings)
+    except InputError as error:
+        words = str(error)
+        for setting, option in typed.items():
+            words = words.replace(f"--set {setting}: ", f"{option}: ")
+        raise InputError(words) from error

@@ -3,16 +3,33 @@
 from pathlib import Path
 
 from crawlers.fetch import fetch_repo, pin_revision
-
 from detectors.registry import get_architecture
 from detectors.run_identity import OtherRun
 from detectors.train_config import parse_train_config
 from detectors.training import TrainProgress
 from detectors.training import train as train_detector
-from pipeline.config import DetectorConfig
+from manifests.errors import InputError
+from pipeline.config import DetectorConfig, RunConfig
 from pipeline.context import RunContext
 from pipeline.hub_token import hub_token
 from pipeline.progress import StageProgress, say
+
+
+def check_detectors(config: RunConfig) -> None:
+    """Check the detectors' settings, so that a slip in them is told before the first image is made, not after the last.
+
+    Raises:
+        InputError: an unknown architecture, a bad training setting, or two detectors of one name.
+    """
+    names = [detector.name for detector in config.detectors]
+    for detector in config.detectors:
+        if names.count(detector.name) > 1:
+            raise InputError(f"detectors: two of them have the name {detector.name!r}, and each needs its own folder")
+        try:
+            get_architecture(detector.architecture)
+        except InputError as error:
+            raise InputError(f"detectors: {detector.name}: {error}") from error
+        parse_train_config(_settings(config, detector), f"detectors: {detector.name}")
 
 
 def train(context: RunContext) -> None:
@@ -27,9 +44,7 @@ def train(context: RunContext) -> None:
 
 def _train_one(context: RunContext, detector: DetectorConfig) -> None:
     architecture = get_architecture(detector.architecture)
-    settings: dict[str, object] = {"architecture": detector.architecture, "selection": {"split": "train"}}
-    settings["device"] = context.config.execute.device
-    settings |= detector.train
+    settings = _settings(context.config, detector)
     if (
         detector.backbone == "pretrained"
         and architecture.config.backbone_weights
@@ -56,6 +71,12 @@ def _train_one(context: RunContext, detector: DetectorConfig) -> None:
         f"train: {detector.name}: {images['real']} real and {images['fake']} fake images of "
         f"{len(record.data.generators)} generators; validation AP {record.validation.ap:.3f}"
     )
+
+
+def _settings(config: RunConfig, detector: DetectorConfig) -> dict[str, object]:
+    settings: dict[str, object] = {"architecture": detector.architecture, "selection": {"split": "train"}}
+    settings["device"] = config.execute.device
+    return settings | detector.train
 
 
 def _backbone(context: RunContext, repo_id: str) -> Path:
