@@ -40,4 +40,4 @@ lock: $(READY)
 		--no-emit-index-url --no-annotate --no-header - -o requirements-uv.lock
 
 clean:
-	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf runs .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -17,6 +17,7 @@ _PATTERN_WORDS = {
     SLUG_PATTERN: "a name of letters, digits, '.', '_' and '-', 128 at most, a letter or digit first",
     r"^[0-9a-f]{40}$": "a full commit sha: 40 digits 0-9 a-f",
     r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$": "a hub repo as owner/name",
+    r"^https?://[^\s]+$": "an address that begins with http:// or https://",
 }
 _TYPE_WORDS = {
     "int": "a whole number",

@@ -110,7 +110,7 @@ class DetectorConfig(FrozenModel):
 
 
 class ExecuteConfig(FrozenModel):
-    """Where the work runs. Nothing here changes a byte of the dataset."""
+    """Where the work runs. No choice here changes an image; device and libraries are recorded as the environment."""
 
     executor: Literal["inline", "ray"] = runtime(
         "ray", description="ray, or inline: one worker in the driver's process"

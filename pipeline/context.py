@@ -53,7 +53,7 @@ class RunContext:
                 spool=self.spool,
                 endpoint=self.config.hub.endpoint,
                 token=hub_token(),
-                cache=self.config.hub.cache.absolute() if self.config.hub.cache else None,  # workers have other cwds
+                cache=self.config.hub.cache,
                 download_timeout=self.config.hub.download_timeout,
                 unit_timeout=execute.unit_timeout,
                 cpu_threads=self.config.sample.cpu_threads,

@@ -18,7 +18,7 @@ _PINNED = (("caption", "captioner"), ("sample", "checker"))
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
-    """Read a run's config; paths in it become absolute (reals and manifests beside the file, output in the cwd).
+    """Read a run's config; paths in it become absolute: reals and manifests beside the file, the others in the cwd.
 
     Raises:
         InputError: names file, line, key, value and what is allowed.
@@ -26,16 +26,24 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     config: RunConfig = load_model(path, RunConfig, overrides)
     storage.local_root(config.output)  # a URL would be taken for a folder of the working folder
     base = path.resolve().parent
-    reals = tuple(source.model_copy(update={"path": base / source.path}) for source in config.caption.reals)
+    reals = tuple(
+        source.model_copy(update={"path": base / source.path.expanduser()}) for source in config.caption.reals
+    )
     return config.model_copy(
         update={
-            "output": config.output.resolve(),
+            "output": config.output.expanduser().resolve(),
+            "hub": config.hub.model_copy(update={"cache": _absolute(config.hub.cache)}),
+            "execute": config.execute.model_copy(update={"spool": _absolute(config.execute.spool)}),
             "caption": config.caption.model_copy(update={"reals": reals}),
             "crawl": config.crawl.model_copy(
-                update={"manifests": tuple(base / manifest for manifest in config.crawl.manifests)}
+                update={"manifests": tuple(base / manifest.expanduser() for manifest in config.crawl.manifests)}
             ),
         }
     )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.expanduser().resolve() if path is not None else None
 
 
 def config_from_options(output: Path, overrides: tuple[str, ...] = ()) -> RunConfig:

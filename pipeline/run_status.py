@@ -10,7 +10,7 @@ from pipeline.config import RunConfig
 from pipeline.events import read_events
 from pipeline.resolve import read_run
 from pipeline.run_folder import RunFolder
-from pipeline.stages.sample import missing_work
+from pipeline.stages.sample import plan_missing
 from shards.commits import Commit
 from shards.dataset import Dataset
 from shards.run_lock import RunLock, RunLockHeld
@@ -66,7 +66,7 @@ def _generators(config: RunConfig, folder: RunFolder, commits: list[Commit]) -> 
     specs = [row.to_generator() for row in read_catalog(folder.catalog) if row.eligible]
     prompts = read_prompts(folder.prompts) if folder.prompts.exists() else []
     fakes = [commit for commit in commits if commit.label == 1]
-    plans = missing_work(config, specs, prompts, fakes) if folder.prompts.exists() else []
+    plans = plan_missing(config, specs, prompts, fakes) if folder.prompts.exists() else []
     missing = {plan.generator.name: sum(end - first for first, end in plan.intervals) for plan in plans}
     by_name: dict[str, list[Commit]] = {spec.name: [] for spec in specs}
     for commit in fakes:

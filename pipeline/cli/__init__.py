@@ -17,7 +17,7 @@ from pipeline.cli.results import register as register_results
 from pipeline.cli.run import register as register_run
 from pipeline.cli.stages import register as register_stages
 from pipeline.exit_codes import ExitCode
-from pipeline.interruption import Interrupted
+from pipeline.interruption import Interrupted, termination_as_interrupt
 
 _CTRL_C = 130
 """What typer exits with when Ctrl-C arrives outside a stage."""
@@ -45,7 +45,8 @@ register_machine(app)
 def main() -> None:
     """Run the command line and exit with one of `ExitCode`."""
     try:
-        code = app(standalone_mode=False)
+        with termination_as_interrupt():
+            code = app(standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -120,6 +120,8 @@ def _config(
             return load_config(path, settings)
         if output is None:
             raise InputError(f"give a CONFIG.yaml or {output_option}")
+        if (output / "run.yaml").is_file():  # the run that the folder holds, not one with defaults in its place
+            return load_config(output / "run.yaml", settings)
         return config_from_options(output, settings)
     except InputError as error:
         words = str(error)

@@ -1,7 +1,10 @@
 """`commforge demo`: the same path that a real config takes, on the toy hub, with the outcome checked."""
 
+import json
+import re
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from crawlers.catalog import read_catalog
@@ -17,9 +20,24 @@ from pipeline.resolve import load_config
 from pipeline.run_all import RunSummary, run_stages
 from pipeline.run_folder import RunFolder
 from shards.dataset import Dataset
+from shards.run_lock import RunLock
 from shards.statuses import Status
 
 DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
+_RUN_ENTRIES = frozenset(
+    {
+        ".catalog.lock",
+        "captions.parts",
+        "catalog.parquet",
+        "dataset",
+        "detectors",
+        "events.jsonl",
+        "prompts.parquet",
+        "report",
+        "run.yaml",
+        "toy",
+    }
+)
 
 
 def run_demo(output: Path, *, executor: str, workers: int, keep_going: bool) -> ExitCode:
@@ -36,8 +54,14 @@ def run_demo(output: Path, *, executor: str, workers: int, keep_going: bool) -> 
         say(f"demo: building the toy hub in {toy} (13 tiny models, five of them bad on purpose)")
         build_world(toy)
     with HubServer(toy / "hub") as hub:
-        settings = (f"hub.endpoint={hub.endpoint}", f"execute.executor={executor}", f"execute.workers={workers}")
-        config = load_config(toy / "config.yaml", (f"output={output}", f"hub.cache={toy / 'cache'}", *settings))
+        settings = {
+            "output": str(output),
+            "hub.cache": str(toy / "cache"),
+            "hub.endpoint": hub.endpoint,
+            "execute.executor": executor,
+            "execute.workers": workers,
+        }
+        config = load_config(toy / "config.yaml", tuple(f"{key}={json.dumps(v)}" for key, v in settings.items()))
         summary = run_stages(config)
     problems = check_outcome(config, summary)
     _print_table(summary)
@@ -93,7 +117,20 @@ def _print_table(summary: RunSummary) -> None:
 
 
 def _clear(output: Path) -> None:
-    """Remove an earlier demo, and nothing else."""
-    if not output.is_dir() or (any(output.iterdir()) and not (output / "toy").is_dir()):
+    """Remove an earlier demo that nobody works on, and nothing else."""
+    foreign = output.is_symlink() or not output.is_dir()
+    if not foreign and any(output.iterdir()):
+        names = {entry.name for entry in output.iterdir()}
+        foreign = not (output / "toy" / "config.yaml").is_file() or any(not _is_ours(name) for name in names)
+    if foreign:
         raise InputError(f"--output {output}: this is not an earlier demo; choose a folder that does not exist yet")
-    shutil.rmtree(output)
+    try:
+        with RunLock(output / "dataset") if (output / "dataset").is_dir() else nullcontext():
+            shutil.rmtree(output)
+    except OSError as error:
+        raise InputError(f"--output {output}: the earlier demo cannot be removed: {error.strerror}") from error
+
+
+def _is_ours(name: str) -> bool:
+    """Tell whether a run leaves an entry of this name in its folder."""
+    return name in _RUN_ENTRIES or re.fullmatch(r"catalog-.*\.parquet|catalog\..*\.part", name) is not None

@@ -55,6 +55,8 @@ def caption(context: RunContext) -> None:
 
 def _missing_units(context: RunContext, source: RealSource, records: Sequence[RealRecord]) -> list[RealUnitSpec]:
     name = real_generator_name(source)
+    # Of every source: a photograph is in the dataset once, also when a source was renamed or another put before it.
+    stored = context.dataset.rows(columns=["sha256"], label=0)["sha256"].to_pylist()
     committed = [commit for commit in context.dataset.commits().values() if commit.generator == name]
     return plan_real_units(
         records,
@@ -64,7 +66,7 @@ def _missing_units(context: RunContext, source: RealSource, records: Sequence[Re
         context.config.splits.test_fraction,
         context.config.splits.salt,
         [(commit.first, commit.count) for commit in committed],
-        context.dataset.rows(columns=["sha256"], generator=name)["sha256"].to_pylist(),
+        stored,
     )
 
 

@@ -65,7 +65,8 @@ def request_of(config: RunConfig) -> CrawlRequest:
 
 def named_but_left_out(config: RunConfig, rows: list[CatalogRow]) -> dict[str, str]:
     """Return repo id → reason of the models that the config names and that cannot be sampled."""
-    wanted = set(config.crawl.models)
+    manifests = (generator for path in config.crawl.manifests for generator in load_generators(path))
+    wanted = {*config.crawl.models, *(generator.repo_id for generator in manifests)}
     return {row.repo_id: row.reason for row in rows if row.repo_id in wanted and not row.eligible}
 
 

@@ -61,12 +61,15 @@ def sample(context: RunContext, retry: Collection[Status] = ()) -> SampleOutcome
     )
     outcome = SampleOutcome()
     if wanted:
-        say(f"sample: {wanted} images wanted from {len(plans) + len(again)} generators")
+        say(
+            f"sample: {wanted} images wanted from {len(plans)} generators"
+            + (f", {len(again)} units tried again" if again else "")
+        )
         _run(context, plans, again, wanted, outcome)
     for commit in context.dataset.commits().values():
         failing = [status for status in commit.counts if Status(status).failed]
         if failing:
-            outcome.failed_units[commit.generator] = next(iter(commit.reasons))
+            outcome.failed_units[commit.generator] = next(r for r in commit.reasons if Reason(r).status in failing)
     return outcome
 
 
@@ -104,8 +107,7 @@ def missing_work(
     Raises:
         InputError: see `sample`.
     """
-    splits = assign_splits(generators, config.splits)
-    plans = plan_generators(generators, splits, prompts, commits, config.sample, _checker(config))
+    plans = plan_missing(config, generators, prompts, commits)
     for plan in plans:
         if plan.generator.kind == "text-to-image" and not plan.prompts:
             raise InputError(
@@ -113,6 +115,14 @@ def missing_work(
                 "change splits.test_fraction or splits.salt"
             )
     return plans
+
+
+def plan_missing(
+    config: RunConfig, generators: Sequence[GeneratorSpec], prompts: Sequence[Prompt], commits: Sequence[Commit]
+) -> list[GeneratorPlan]:
+    """Plan what the commits lack, whether or not prompts are there for it."""
+    splits = assign_splits(generators, config.splits)
+    return plan_generators(generators, splits, prompts, commits, config.sample, _checker(config))
 
 
 def _run(
@@ -178,10 +188,11 @@ def _retries(
             plan = GeneratorPlan(generator, split, (interval,), chosen, config.sample, _checker(config))
             planned = list(plan.units())
         if [unit.unit for unit in planned] != [commit.unit]:
-            raise InputError(
-                f"--retry: unit {commit.unit} of {commit.generator} was planned from other prompts or another catalog "
-                "than the run has now, so it cannot be made again"
+            say(
+                f"sample: not tried again: unit {commit.unit} of {commit.generator} was planned from other prompts or "
+                "another catalog than the run has now"
             )
+            continue
         tasks.append(Task(planned[0], generation=commit.generation + 1))
     return tasks
 

@@ -1,5 +1,6 @@
 """SIGKILL at random moments: the same command again, and the dataset is the one of an undisturbed run, to the byte."""
 
+import contextlib
 import os
 import random
 import signal
@@ -75,6 +76,7 @@ def _wait_for_progress(process: "subprocess.Popen[bytes]", run: Path, then: floa
 
 def _ray_command(run: Path, address: str) -> list[str | Path]:
     settings = ("execute.executor=ray", "execute.workers=2", f"execute.ray_address={address}")
+    settings = (*settings, f"execute.spool={_spool(run)}")
     return ["sample", run / "run.yaml", *(part for setting in settings for part in ("--set", setting))]
 
 
@@ -120,12 +122,19 @@ def test_workers_killed_within_one_ray_run(
 
 
 def _workers_of(run: Path) -> list[psutil.Process]:
-    """The worker processes, and the actors above them, that this run's driver caused: told by their open spool logs."""
+    """The worker processes of this run and of no other: their standard error goes to a log in the run's own spool."""
     found = []
     for process in psutil.process_iter(["pid", "cmdline"]):
-        if "pipeline.worker_process" in (process.info["cmdline"] or []):
-            found.append(process)
+        if "pipeline.worker_process" not in (process.info["cmdline"] or []):
+            continue
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if any(file.path.startswith(str(_spool(run))) for file in process.open_files()):
+                found.append(process)
     return found
+
+
+def _spool(run: Path) -> Path:
+    return run.parent / "spool"
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(fresh_run: Path, undisturbed: Path, tmp_path: Path) -> None:
