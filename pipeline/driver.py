@@ -1,6 +1,6 @@
 """The driver's loop: lease, wait, judge, commit. The run lock is held while it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from manifests.errors import InputError
@@ -8,7 +8,7 @@ from pipeline.events import EventLog
 from pipeline.executors.base import Executor
 from pipeline.interruption import Interrupted, termination_as_interrupt
 from pipeline.scheduler import Scheduler, Verdict, failure_reason
-from pipeline.tasks import Died, Done, Failed
+from pipeline.tasks import Bug, Died, Done, Failed
 
 
 @dataclass
@@ -33,19 +33,25 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
     Raises:
         InputError: a worker met a user's mistake.
         Interrupted: by Ctrl-C or SIGTERM, after the executor was closed.
+        RuntimeError: a worker met a bug of ours; the message is its traceback.
     """
     tally = Tally(quarantined=scheduler.quarantined)
     try:
         with termination_as_interrupt():
             while not scheduler.finished:
-                _lease_to_idle(scheduler, executor, events)
+                idle = executor.idle()
+                _lease(scheduler, executor, idle, events)
                 for foregone in scheduler.take_foregone():
                     _settle(Verdict.GIVE_UP, foregone, tally, events, on_done, on_given_up)
-                if scheduler.running == 0:
+                if scheduler.running == 0 and idle:
                     continue
-                _, outcome = executor.wait()
+                if (ended := executor.wait()) is None:
+                    continue  # a worker came up
+                _, outcome = ended
                 if isinstance(outcome, InputError):
                     raise outcome
+                if isinstance(outcome, Bug):
+                    raise RuntimeError(f"in a worker:\n{outcome.traceback}")
                 _settle(scheduler.judge(outcome), outcome, tally, events, on_done, on_given_up)
     except KeyboardInterrupt as interrupt:
         executor.close()
@@ -54,8 +60,8 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
     return tally
 
 
-def _lease_to_idle(scheduler: Scheduler, executor: Executor, events: EventLog) -> None:
-    for worker in executor.idle():
+def _lease(scheduler: Scheduler, executor: Executor, idle: Sequence[int], events: EventLog) -> None:
+    for worker in idle:
         task = scheduler.lease(worker)
         if task is None:
             return

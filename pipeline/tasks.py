@@ -89,9 +89,15 @@ class Died:
 
     task: Task
     signal: int
-    fresh_worker: bool
     log_tail: str = ""
 
 
-Outcome = Done | Failed | Died | InputError
+@dataclass(frozen=True)
+class Bug:
+    """The worker raised what nobody foresaw: our fault, not the model's, so nothing is committed for it."""
+
+    traceback: str
+
+
+Outcome = Done | Failed | Died | Bug | InputError
 """An InputError is a user's mistake that only a worker can see, such as a full disk; it ends the run."""

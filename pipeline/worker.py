@@ -8,19 +8,25 @@ of the dataset until the driver commits the receipt, so a worker can die anywher
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
 from captioning.blip import BlipCaptioner
 from captioning.real_units import store_real_unit
 from crawlers.fetch import fetch_generator, fetch_repo
+from detectors.devices import DeviceName
+from manifests.errors import InputError
 from manifests.generator import GeneratorSpec
 from manifests.unit import CheckerSpec, RealUnitSpec, UnitSpec
 from pipeline.config import CaptionerConfig
+from pipeline.device_check import check_device
+from pipeline.disk_errors import disk_refusals
 from pipeline.quiet import quiet_libraries
 from pipeline.rows import generated_row
 from pipeline.spool import own_spool
@@ -33,7 +39,7 @@ from samplers.registry import load_sampler
 from samplers.safety_checker import SafetyChecker
 from samplers.unit_drawing import DrawnImage, draw_unit
 from shards.reader import image_bytes
-from shards.statuses import UnitFailure
+from shards.statuses import Status, UnitFailure
 from shards.writer import Receipt, UnitWriter
 
 
@@ -41,12 +47,18 @@ class Worker:
     """Runs one task after another and keeps what the next may need: the sampler, the checker, shared components."""
 
     def __init__(self, config: WorkerConfig) -> None:
-        """Pin threads and choose reproducible kernels; from here on this process samples."""
+        """Pin threads and choose reproducible kernels; from here on this process samples.
+
+        Raises:
+            InputError: this process has no such device, or cannot spool. Asked first: then nothing has changed yet.
+        """
+        check_device("execute.device", cast(DeviceName, config.device))
+        with disk_refusals(config.spool):
+            self._spool = own_spool(config.spool)
         pin_threads(config.cpu_threads)
         set_deterministic()
         quiet_libraries()
         self._config = config
-        self._spool = own_spool(config.spool)
         self._device = resolve_device(config.device)
         self._components = ComponentStore()
         self._sampler: tuple[GeneratorSpec, Sampler] | None = None
@@ -54,7 +66,11 @@ class Worker:
         self._captioner: tuple[CaptionerConfig, BlipCaptioner] | None = None
 
     def run(self, task: Task) -> Outcome:
-        """Run one task; a failure that has a name is an outcome, anything else is a bug of ours and is raised."""
+        """Run one task; a failure that has a name is an outcome, anything else is a bug of ours and is raised.
+
+        Raises:
+            InputError: what the user must mend first: a full disk, a safety checker or captioner that cannot be had.
+        """
         started = time.monotonic()
         try:
             done = self._done(task)
@@ -84,15 +100,21 @@ class Worker:
             "checker_revision": f"{unit.checker.repo_id}@{unit.checker.revision}" if unit.checker else None,
             "environment": environment.id,
         }
-        with UnitWriter(self._config.dataset, self._spool, unit.unit, unit.generator.name) as writer:
+        with self._writer(unit.unit, unit.generator.name) as writer:
             for drawn in draw_unit(unit, sampler, checker):
                 writer.add(_row(unit, generation, drawn) | sampled, drawn.image)
             return writer.publish()
 
     def _store(self, unit: RealUnitSpec) -> Receipt:
-        with UnitWriter(self._config.dataset, self._spool, unit.unit, f"real-{unit.source.name}") as writer:
+        with self._writer(unit.unit, f"real-{unit.source.name}") as writer:
             store_real_unit(unit, writer)
             return writer.publish()
+
+    @contextmanager
+    def _writer(self, unit: str, generator: str) -> Iterator[UnitWriter]:
+        dataset = self._config.dataset
+        with disk_refusals(self._spool, dataset), UnitWriter(dataset, self._spool, unit, generator) as writer:
+            yield writer
 
     def _caption(self, chunk: CaptionChunk) -> tuple[str, ...]:
         captioner = self._load_captioner(chunk.captioner)
@@ -124,21 +146,22 @@ class Worker:
         if spec is None:
             return None
         if self._checker is None or self._checker[0] != spec:
-            folder = self._fetch(spec.repo_id, spec.revision)
-            self._checker = (spec, SafetyChecker.load(folder, spec.revision, self._device, components=self._components))
+            with _not_the_units("sample.checker", spec.repo_id):
+                folder = self._fetch(spec.repo_id, spec.revision)
+                checker = SafetyChecker.load(folder, spec.revision, self._device, components=self._components)
+            self._checker = (spec, checker)
         return self._checker[1]
 
     def _load_captioner(self, spec: CaptionerConfig) -> BlipCaptioner:
         if self._captioner is None or self._captioner[0] != spec:
             if spec.revision is None:
                 raise ValueError("the captioner's revision is pinned before captioning")
-            folder = self._fetch(spec.repo_id, spec.revision)
-            self._captioner = (
-                spec,
-                BlipCaptioner.load(
+            with _not_the_units("caption.captioner", spec.repo_id):
+                folder = self._fetch(spec.repo_id, spec.revision)
+                captioner = BlipCaptioner.load(
                     folder, self._device, "float32", batch_size=spec.batch_size, max_new_tokens=spec.max_new_tokens
-                ),
-            )
+                )
+            self._captioner = (spec, captioner)
         return self._captioner[1]
 
     def _fetch(self, repo_id: str, revision: str) -> Path:
@@ -151,6 +174,20 @@ class Worker:
             token=config.token,
             timeout_seconds=config.download_timeout,
         )
+
+
+@contextmanager
+def _not_the_units(key: str, repo_id: str) -> Iterator[None]:
+    """Keep the failure of a model that all units share from being blamed on the unit, and so on its generator.
+
+    Memory is the exception: what is left of it depends on the generator that is loaded beside it.
+    """
+    try:
+        yield
+    except UnitFailure as failure:
+        if failure.status is Status.oom:
+            raise
+        raise InputError(f"{key}: {repo_id}: {failure.detail} ({failure.reason})") from failure
 
 
 def _row(unit: UnitSpec, generation: int, drawn: DrawnImage) -> dict[str, Any]:

@@ -9,20 +9,20 @@ class Executor(Protocol):
     """Runs tasks on workers numbered 0, 1, ...
 
     The driver submits only to idle workers, and `wait` returns exactly one outcome for each submitted task, also
-    when the worker dies: then the executor has already replaced it.
+    when the worker dies: then the executor is already replacing it.
     """
 
     def start(self) -> None:
         """Bring the workers up."""
 
     def idle(self) -> list[int]:
-        """Return the workers that hold no task."""
+        """Return the workers that are up and hold no task; those that still come up are not among them."""
 
     def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
         """Give an idle worker a task; `fresh` asks for a worker that has run nothing yet."""
 
-    def wait(self) -> tuple[int, Outcome]:
-        """Block until a task ends; return its worker and outcome."""
+    def wait(self) -> tuple[int, Outcome] | None:
+        """Block until a task ends and return its worker and outcome, or None when a worker came up before that."""
 
     def close(self) -> None:
         """End the workers, running tasks included; nothing they publish afterwards is committed."""

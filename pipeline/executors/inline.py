@@ -1,20 +1,34 @@
 """The executor of one worker in the driver's own process: no Ray, no other process, easy to debug."""
 
+import os
+from collections.abc import Callable
+
+import torch
+
 from pipeline.tasks import Outcome, Task
 from pipeline.worker import Worker
 from pipeline.worker_config import WorkerConfig
 
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
+
 
 class InlineExecutor:
-    """Runs each task at once. A unit's time limit needs a process that can be ended, so it does not apply here."""
+    """Runs each task at once. A unit's time limit needs a process that can be ended, so it does not apply here.
+
+    A worker pins threads and chooses kernels for its whole process; `close` puts them back, so that what the driver
+    does later, such as training, does not depend on the executor.
+    """
 
     def __init__(self, config: WorkerConfig) -> None:
         self._config = config
         self._worker: Worker | None = None
         self._outcome: Outcome | None = None
+        self._restore: Callable[[], None] | None = None
 
     def start(self) -> None:
+        restore = _restorer()
         self._worker = Worker(self._config)
+        self._restore = restore
 
     def idle(self) -> list[int]:
         return [] if self._outcome is not None else [0]
@@ -33,3 +47,30 @@ class InlineExecutor:
 
     def close(self) -> None:
         self._worker = None
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
+
+
+def _restorer() -> Callable[[], None]:
+    """Return what puts torch's threads and kernel choices back to what they are now."""
+    threads = torch.get_num_threads()
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    kernels = (cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32)
+    variables = {name: os.environ.get(name) for name in _VARIABLES}
+
+    def restore() -> None:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = kernels
+        for name, value in variables.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    return restore

@@ -99,7 +99,7 @@ def test_a_unit_that_kills_workers_is_quarantined_and_gets_one_final_pass_alone(
     bad = scheduler.lease(0)
     good = scheduler.lease(1)
     for death in range(1, deaths + 1):
-        assert scheduler.judge(Died(bad, signal, False)) is Verdict.RETRY
+        assert scheduler.judge(Died(bad, signal)) is Verdict.RETRY
         assert (bad.id in scheduler.quarantined) == (death == deaths)
         alone = death == deaths or (signal != SIGSEGV and death == deaths - 1)
         if alone and good is not None:
@@ -108,10 +108,10 @@ def test_a_unit_that_kills_workers_is_quarantined_and_gets_one_final_pass_alone(
             good = None
         bad = scheduler.lease(0)
         assert scheduler.needs_fresh_worker(bad) == alone
-    assert scheduler.judge(Died(bad, signal, True)) is Verdict.GIVE_UP
+    assert scheduler.judge(Died(bad, signal)) is Verdict.GIVE_UP
     assert scheduler.finished
     expected = Reason.worker_signal if signal == SIGSEGV else Reason.quarantined
-    assert failure_reason(Died(bad, signal, True))[0] is expected
+    assert failure_reason(Died(bad, signal))[0] is expected
 
 
 @given(st.data())
@@ -141,8 +141,8 @@ def test_every_task_ends_exactly_once_whatever_happens(data):
                     Done(task, 0.0, "host"),
                     Failed(task, Reason.device_oom, ""),
                     Failed(task, Reason.corrupt_weights, ""),
-                    Died(task, SIGSEGV, False),
-                    Died(task, SIGKILL, False),
+                    Died(task, SIGSEGV),
+                    Died(task, SIGKILL),
                 ]
             )
         )
