@@ -10,12 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from captioning.class_labels import prompts_from_class_labels
-from captioning.generated_captions import prompts_from_generated
-from captioning.given_captions import prompts_from_captions
-from captioning.make_prompt import prompt_id_of
+from captioning.make_prompt import make_prompt, prompt_id_of
 from captioning.prompt_table import Appended, append_prompts, read_prompts
 from captioning.real_record import RealRecord
-from captioning.real_units import split_of
 from manifests.errors import InputError
 from manifests.prompts import PROMPT_SCHEMA, Prompt
 from shards.identifiers import content_hash
@@ -33,9 +30,8 @@ def prompt(text: str, image: str = "i") -> Prompt:
     )
 
 
-def test_given_captions() -> None:
-    first, second = prompts_from_captions(RECORDS, "src", 0.5, "s")
-    assert first == Prompt(
+def test_a_given_caption() -> None:
+    assert make_prompt(RECORDS[0], "src", "a dog", "caption", "train") == Prompt(
         prompt_id=content_hash(["caption", "a dog", "ia"]),
         prompt="a dog",
         prompt_source="caption",
@@ -44,9 +40,8 @@ def test_given_captions() -> None:
         source_image_id="ia",
         photograph="p",
         content="c",
-        split=split_of("p", 0.5, "s"),
+        split="train",
     )
-    assert (second.prompt, second.split) == ("a cat", split_of("sc", 0.5, "s"))
 
 
 def test_class_labels() -> None:
@@ -59,12 +54,10 @@ def test_class_labels() -> None:
         prompts_from_class_labels(RECORDS, "src", 0.5, "s", "a photo")
 
 
-def test_generated_captions() -> None:
-    [found] = prompts_from_generated(RECORDS[1:2], [" a bird "], "src", 0.5, "s", "rev")
+def test_a_generated_caption() -> None:
+    found = make_prompt(RECORDS[1], "src", " a bird ", "blip", "test", "rev")
     assert (found.prompt, found.prompt_source, found.captioner_revision) == ("a bird", "blip", "rev")
     assert found.prompt_id == prompt_id_of("blip", "a bird", "ib")
-    with pytest.raises(ValueError, match="zip"):
-        prompts_from_generated(RECORDS, ["one"], "src", 0.5, "s", "rev")
 
 
 def test_appending_keeps_rows_and_order(tmp_path: Path) -> None:
