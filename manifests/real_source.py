@@ -12,7 +12,7 @@ from manifests.names import Slug
 class RealSource(FrozenModel):
     """A collection of real images that become the dataset's label-0 rows.
 
-    `folder`: every image file below `path`. `captions` names a CSV beside or below it with the header
+    `folder`: every image file below `path`. `captions` names a CSV, relative to `path`, with the header
     `file` and any of `caption`, `photograph`, `class_label`, `content`; `file` is relative to `path`.
     """
 

@@ -33,7 +33,7 @@ def commit_given_up(context: RunContext, outcome: Failed | Died) -> Commit:
         raise TypeError(f"{outcome.task.id}: only a generator's unit can be given up, not {type(unit).__name__}")
     reason, detail = failure_reason(outcome)
     receipt = publish_failed_unit(context.folder.dataset, context.spool, unit, outcome.task.generation, reason)
-    seconds, host = (outcome.seconds, outcome.host) if isinstance(outcome, Failed) else (0.0, None)
+    seconds, host = (outcome.seconds, outcome.host or None) if isinstance(outcome, Failed) else (0.0, None)
     commit = Commit.of(
         unit_info(outcome.task),
         receipt,

@@ -61,7 +61,7 @@ def train(
 def evaluate(
     model: ModelPath,
     data: DataPath,
-    split: Annotated[str | None, typer.Option(help="images to score; default: all")] = None,
+    split: Annotated[str | None, typer.Option(help="images to score; default: all, those trained on too")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for report and scores; default: in DIR")] = None,
     device: Device = "auto",
     as_json: AsJson = False,

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from detectors.train_config import TrainConfig
 from manifests.key_kinds import check_marked, kind_of
 from pipeline.config import CaptionerConfig, CheckerConfig, DetectorConfig, RunConfig
 
@@ -44,6 +45,10 @@ def documented_rows() -> list[str]:
     walk(RunConfig, "")
     for name, field in DetectorConfig.model_fields.items():
         rows.append(f"| `detectors[].{name}` | runtime | {_default(field)} | {field.description or ''} |")
+    for name, field in TrainConfig.model_fields.items():
+        if name not in ("architecture", "selection"):
+            meaning = field.description or name.replace("_", " ")
+            rows.append(f"| `detectors[].train.{name}` | runtime | {_default(field)} | {meaning} |")
     return rows
 
 
