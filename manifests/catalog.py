@@ -7,13 +7,14 @@ import pyarrow as pa
 from pydantic import Field
 
 from manifests.frozen import FrozenModel
-from manifests.generator import GeneratorSpec, SamplingParams, WeightFile
+from manifests.generator import BasePipeline, GeneratorSpec, Packaging, SamplingParams, WeightFile
 
 CATALOG_REASONS: dict[str, str] = {
     "ok": "eligible",
     "gated": "access must be granted on the hub first",
     "gone": "the hub lists it or the config names it, but it answers 404",
-    "no_model_index": "no model_index.json at the root or in a subfolder",
+    "no_model_index": "no model_index.json at the root or in a subfolder, and no other packaging that commforge knows",
+    "no_base": "an adapter, component or checkpoint whose base pipeline is unknown, gone, gated or not usable itself",
     "bad_model_index": "model_index.json cannot be read as a pipeline description",
     "pickle_only": "weights only as pickles, and pickles are not allowed",
     "no_weights": "a component that needs weights has none",
@@ -43,6 +44,7 @@ CATALOG_SCHEMA = pa.schema(
         pa.field("last_modified", pa.string()),
         pa.field("gated", pa.string()),
         pa.field("kind", pa.string()),
+        pa.field("packaging", pa.string()),
         pa.field("pipeline_class", pa.string()),
         pa.field("architecture", pa.string()),
         pa.field("family", pa.string()),
@@ -63,6 +65,11 @@ CATALOG_SCHEMA = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("params", pa.string(), nullable=False),
         pa.field("weight_bytes", pa.int64()),
+        pa.field("gpu_memory_bytes", pa.int64()),
+        pa.field("trigger_words", pa.string()),
+        pa.field("weight_name", pa.string()),
+        pa.field("component", pa.string()),
+        pa.field("base", pa.string()),
         pa.field("files", pa.string(), nullable=False),
     ]
 )
@@ -87,6 +94,7 @@ class CatalogRow(FrozenModel):
     last_modified: str | None = None
     gated: str | None = None
     kind: str | None = None
+    packaging: Packaging = Field(default="pipeline", description="how the generator lies in its repo")
     pipeline_class: str | None = None
     architecture: str | None = None
     family: str | None = None
@@ -102,13 +110,21 @@ class CatalogRow(FrozenModel):
     dtype: str | None = Field(default=None, description="a manifest's choice; None: the run's")
     release_date: str | None = Field(default=None, description="a manifest's date; None: the day of `created_at`")
     params: SamplingParams = SamplingParams()
-    weight_bytes: int | None = Field(default=None, description="bytes that a download would fetch")
+    weight_bytes: int | None = Field(default=None, description="bytes that a download would fetch, the base's included")
+    gpu_memory_bytes: int | None = Field(
+        default=None, description="estimated memory for one image at native size in half precision, nothing offloaded"
+    )
+    weight_name: str | None = Field(default=None, description="the adapter, checkpoint or embedding chosen of the repo")
+    component: str | None = Field(default=None, description="the base's part that the repo replaces")
+    base: BasePipeline | None = Field(default=None, description="what any packaging but `pipeline` is loaded into")
     files: tuple[WeightFile, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         """Return the row as CATALOG_SCHEMA stores it."""
-        record = self.model_dump(exclude={"params", "files"})
+        record = self.model_dump(exclude={"params", "files", "base"})
         record |= {key: getattr(self.params, key) for key in ("steps", "guidance_scale", "width", "height")}
+        record["trigger_words"] = ", ".join(self.params.trigger_words) or None
+        record["base"] = self.base.model_dump_json() if self.base is not None else None
         record["params"] = self.params.model_dump_json()
         record["files"] = json.dumps([file.model_dump() for file in self.files])
         return record
@@ -118,6 +134,7 @@ class CatalogRow(FrozenModel):
         """Read a row as CATALOG_SCHEMA stores it."""
         fields = {key: value for key, value in record.items() if key in cls.model_fields}
         fields["params"] = SamplingParams.model_validate_json(record["params"])
+        fields["base"] = BasePipeline.model_validate_json(record["base"]) if record["base"] else None
         fields["files"] = tuple(WeightFile.model_validate(file) for file in json.loads(record["files"]))
         return cls.model_validate(fields)
 

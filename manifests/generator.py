@@ -8,6 +8,9 @@ from manifests.frozen import FrozenModel
 from manifests.names import Slug
 
 GeneratorKind = Literal["text-to-image", "class-conditional", "unconditional"]
+Packaging = Literal["pipeline", "lora", "component", "single-file", "textual-inversion"]
+"""How a generator lies in its repo: a whole pipeline, weights that change a base's (lora), one component that takes the
+place of a base's own, a checkpoint in one file, or learned tokens for a base's text encoder."""
 Architecture = Literal["LatentDiff", "PixelDiff", "GAN", "AR", "Commercial", "Other"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 
@@ -24,6 +27,13 @@ class SamplingParams(FrozenModel):
     height: int | None = Field(default=None, ge=8, le=8192, description="pixels")
     negative_prompt: str | None = Field(default=None, description="negative prompt, when the pipeline takes one")
     scheduler: str | None = Field(default=None, description="diffusers scheduler class that replaces the repo's own")
+    scheduler_config: dict[str, Any] = Field(
+        default_factory=dict, description="entries of the scheduler's config that replace the repo's own"
+    )
+    trigger_words: tuple[str, ...] = Field(
+        default=(), description="words that an adapter waits for, put before prompts"
+    )
+    adapter_scale: float | None = Field(default=None, ge=-10, le=10, description="weight of a LoRA; None is 1")
     call_kwargs: dict[str, Any] = Field(default_factory=dict, description="further call arguments, passed as they are")
     sources: dict[str, str] = Field(
         default_factory=dict,
@@ -41,11 +51,25 @@ class WeightFile(FrozenModel):
     )
 
 
+class BasePipeline(FrozenModel):
+    """The pipeline that an adapter, a component or a single file is loaded into; pinned like the generator itself."""
+
+    repo_id: str
+    revision: str | None = Field(default=None, description="commit sha; None in a manifest until the crawl pins it")
+    subfolder: str | None = None
+    variant: str | None = None
+    pipeline_class: str | None = None
+    files: tuple[WeightFile, ...] = Field(
+        default=(), description="weight files of the base that are needed; empty: only configs and tokenizers are"
+    )
+
+
 class GeneratorSpec(FrozenModel):
     """A generator pinned so that its images can be made again."""
 
     name: Slug
     kind: GeneratorKind
+    packaging: Packaging = "pipeline"
     repo_id: str = Field(description="hub repo, owner/name")
     revision: str | None = Field(default=None, description="commit sha; None in a manifest until the crawl pins it")
     subfolder: str | None = Field(default=None, description="folder of the pipeline inside the repo")
@@ -63,3 +87,10 @@ class GeneratorSpec(FrozenModel):
     params: SamplingParams = SamplingParams()
     dtype: Dtype | None = Field(default=None, description="overrides the run's dtype")
     files: tuple[WeightFile, ...] = Field(default=(), description="weight files at the pinned revision")
+    base: BasePipeline | None = Field(default=None, description="what any packaging but `pipeline` is loaded into")
+    weight_name: str | None = Field(
+        default=None, description="path in the repo of the adapter, checkpoint or embedding that was chosen"
+    )
+    component: str | None = Field(
+        default=None, description="packaging `component`: the base's part it takes the place of, such as unet"
+    )

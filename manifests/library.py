@@ -159,6 +159,6 @@ def _unique(specs: tuple[Spec, ...]) -> tuple[Spec, ...]:
 
 
 def _with_sources(spec: GeneratorSpec) -> GeneratorSpec:
-    given = spec.params.model_dump(exclude={"sources", "call_kwargs"}, exclude_none=True)
+    given = spec.params.model_dump(exclude={"sources", "call_kwargs"}, exclude_defaults=True)
     sources = dict.fromkeys([*given, *spec.params.call_kwargs], "manifest") | spec.params.sources
     return spec.model_copy(update={"params": spec.params.model_copy(update={"sources": sources})})

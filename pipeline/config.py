@@ -1,12 +1,13 @@
 """The run's configuration: one YAML file. Every key is marked identity, extent or runtime (see manifests.key_kinds)."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints, model_validator
+from pydantic import ByteSize, Field, StringConstraints, model_validator
 
 from manifests.frozen import FrozenModel
-from manifests.generator import Dtype
+from manifests.generator import Dtype, Packaging
 from manifests.key_kinds import extent, identity, identity_settings, runtime
 from manifests.names import Slug
 from manifests.real_source import RealSource
@@ -21,6 +22,12 @@ class HubConfig(FrozenModel):
     endpoint: str = runtime("https://huggingface.co", pattern=r"^https?://[^\s]+$", description="hub's address")
     cache: Path | None = runtime(None, description="folder of downloaded models; default: the hub client's own")
     download_timeout: float = runtime(3600.0, gt=0, description="seconds one model's download may take")
+    disk_budget: ByteSize | None = runtime(
+        None,
+        ge=1,
+        description="bytes the cache may hold, such as 400GB; the least recently used models go. null: no limit",
+    )
+    prefetch: int = runtime(1, ge=0, le=16, description="models fetched ahead by each worker while it samples")
 
 
 class CrawlConfig(FrozenModel):
@@ -29,6 +36,15 @@ class CrawlConfig(FrozenModel):
     count: int = extent(0, ge=0, description="take the N most downloaded diffusers models; 0: only what is named")
     min_downloads: int = extent(0, ge=0, description="the listing ends at the first model with fewer")
     max_per_author: int | None = extent(None, ge=1, description="eligible models taken from one uploader")
+    max_per_base: int | None = extent(None, ge=1, description="eligible adapters taken of one base model")
+    packagings: tuple[Packaging, ...] = extent(
+        ("pipeline", "lora", "component", "single-file", "textual-inversion"),
+        description="how a generator may lie in its repo: whole pipelines, adapters, parts of one, ...",
+    )
+    tasks: tuple[str, ...] = extent((), description="the hub's pipeline tags taken, such as text-to-image; empty: any")
+    families: tuple[str, ...] = extent((), description="families taken, such as sdxl; empty: any")
+    created_from: date | None = extent(None, description="models created on this day or later")
+    created_until: date | None = extent(None, description="models created on this day or earlier")
     models: tuple[RepoId, ...] = extent((), description="models wanted by name; one that is left out makes exit code 1")
     manifests: tuple[Path, ...] = extent((), description="YAML files of generators; relative to this file")
     licences_allow: tuple[str, ...] = extent((), description="licences taken; empty: any")
@@ -79,9 +95,18 @@ class SampleConfig(FrozenModel):
     reserve_fraction: float = identity(
         0.5, ge=0, le=1, description="reserve prompts for each wanted image; they replace flagged and degenerate ones"
     )
-    batch_size: int = identity(4, ge=1, le=512, description="images sampled together; a short batch is padded")
+    batch_size: Annotated[int, Field(ge=1, le=512)] | Literal["auto"] = identity(
+        4, description="images sampled together; a short batch is padded. auto: what device_memory holds of each model"
+    )
+    device_memory: ByteSize | None = identity(
+        None,
+        description="memory of one worker's device that auto plans for, such as 80GB; null: this machine's, pinned",
+    )
     cpu_threads: int = identity(1, ge=1, description="threads of one worker: other counts give other bytes")
-    dtype: Dtype = identity("float32", description="float32, float16 or bfloat16; a manifest's own wins")
+    dtype: Dtype | Literal["auto"] = identity(
+        "float32", description="float32, float16, bfloat16, or auto: each family's own; a manifest's own wins"
+    )
+    compile: bool = identity(False, description="compile denoisers: faster on a GPU, other kernels, so other bytes")
     checker: CheckerConfig | None = identity(CheckerConfig(), description="null: images are not scored")
     keep_flagged: bool = identity(False, description="store the bytes of flagged images too")
 
@@ -121,6 +146,19 @@ class ExecuteConfig(FrozenModel):
     ray_address: str | None = runtime(None, description="address of a running cluster; null: start one on this machine")
     attempts: int = runtime(3, ge=1, description="tries of a unit that fails in a way that may pass")
     unit_timeout: float = runtime(3600.0, gt=0, description="seconds one unit may take (executor ray)")
+    offload: Literal["auto", "none", "model", "sequential"] = runtime(
+        "auto", description="parts of a model that wait in main memory; auto: as few as the device's memory needs"
+    )
+    spares: int = runtime(
+        0, ge=0, le=4, description="started processes that each worker keeps for the death of its own"
+    )
+    tasks_per_worker: int | None = runtime(None, ge=1, description="units after which a worker process is replaced")
+    worker_memory: ByteSize | None = runtime(
+        None, ge=1, description="a worker process that holds more main memory than this after a unit is replaced"
+    )
+    metrics_port: int | None = runtime(
+        None, ge=0, le=65535, description="port on which the driver serves Prometheus metrics; 0: any free one"
+    )
     spool: Path | None = runtime(None, description="folder for unpublished shards; default: the system's temporary one")
 
 

@@ -58,6 +58,14 @@ class RunContext:
                 unit_timeout=execute.unit_timeout,
                 cpu_threads=self.config.sample.cpu_threads,
                 device=execute.device,
+                disk_budget=self.config.hub.disk_budget,
+                prefetch=self.config.hub.prefetch,
+                gpus_per_worker=execute.gpus_per_worker,
+                offload=execute.offload,
+                compile=self.config.sample.compile,
+                spares=execute.spares,
+                tasks_per_worker=execute.tasks_per_worker,
+                worker_memory=execute.worker_memory,
             )
             where = "in this process" if execute.executor == "inline" else f"on {execute.workers} Ray workers"
             say(f"workers: {where}")

@@ -13,6 +13,8 @@ def generated_row(
 ) -> dict[str, Any]:
     """Return the row of a draw as far as the plan knows it; a worker adds what sampling showed."""
     generator = unit.generator
+    # An adapter is nothing without its base, so the row names both; other packagings are models of their own.
+    adapts = generator.base if generator.packaging in ("lora", "textual-inversion") else None
     return empty_row() | {
         "image_id": image_id(generator.name, generator.revision, draw.prompt_id, draw.index),
         "label": 1,
@@ -29,8 +31,10 @@ def generated_row(
         "family": generator.family,
         "lineage": generator.lineage,
         "release_date": generator.release_date,
-        "repo_id": generator.repo_id,
-        "revision": generator.revision,
+        "repo_id": adapts.repo_id if adapts else generator.repo_id,
+        "revision": adapts.revision if adapts else generator.revision,
+        "adapter_repo": generator.repo_id if adapts else None,
+        "adapter_revision": generator.revision if adapts else None,
         "license": generator.license,
         "hf_pipeline_tag": generator.hf_pipeline_tag,
         "hf_diffusers_tag": generator.hf_diffusers_tag,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from manifests.errors import InputError
+from manifests.generator import GeneratorSpec
 from manifests.unit import RealUnitSpec, UnitSpec
 from pipeline.config import CaptionerConfig
 from shards.statuses import Reason
@@ -33,11 +34,18 @@ Work = UnitSpec | RealUnitSpec | CaptionChunk
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work and how often it was tried."""
+    """One piece of work and how often it was tried.
+
+    Attributes:
+        halvings: how often the unit's batch size is halved, because it did not fit into memory otherwise.
+        upcoming: generators that this worker will probably get next; it may fetch their files meanwhile.
+    """
 
     work: Work
     generation: int = 0
     attempt: int = 1
+    halvings: int = 0
+    upcoming: tuple[GeneratorSpec, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -58,6 +66,25 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """Where a task's time went, in seconds, and what it moved, in bytes. For people, never for a decision.
+
+    Attributes:
+        waited: for files that were not here yet.
+        loading: from files to a model that can be called.
+        sampling: of batches, the checker's scoring and the writing of the shard included.
+        fetched: bytes that came from the hub for this task, prefetched ones included.
+        saved: bytes that another model had brought already.
+    """
+
+    waited: float = 0.0
+    loading: float = 0.0
+    sampling: float = 0.0
+    fetched: int = 0
+    saved: int = 0
+
+
+@dataclass(frozen=True)
 class Done:
     """The work succeeded: a published shard's receipt, or captions."""
 
@@ -69,6 +96,7 @@ class Done:
     environment: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     log_tail: str = ""
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True)
@@ -81,6 +109,7 @@ class Failed:
     seconds: float = 0.0
     host: str = ""
     log_tail: str = ""
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True)

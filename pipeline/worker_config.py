@@ -17,3 +17,11 @@ class WorkerConfig:
     unit_timeout: float
     cpu_threads: int
     device: str
+    disk_budget: int | None = None
+    prefetch: int = 1
+    gpus_per_worker: float = 0.0
+    offload: str = "auto"
+    compile: bool = False
+    spares: int = 0
+    tasks_per_worker: int | None = None
+    worker_memory: int | None = None
