@@ -23,7 +23,7 @@ def _default(field: FieldInfo) -> str:
     if default is None:
         return "null"
     if isinstance(default, (tuple, dict)):
-        return "empty"
+        return ", ".join(f"`{item}`" for item in default) or "empty"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else "empty"
 
 
