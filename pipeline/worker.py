@@ -8,18 +8,18 @@ of the dataset until the driver commits the receipt, so a worker can die anywher
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
 
 from captioning.blip import BlipCaptioner
 from captioning.real_units import store_real_unit
-from crawlers.fetch import fetch_generator, fetch_repo
+from crawlers.held_folders import HeldFolders
+from crawlers.model_cache import ModelCache
 from detectors.devices import DeviceName
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec
@@ -30,7 +30,7 @@ from pipeline.disk_errors import disk_refusals
 from pipeline.quiet import quiet_libraries
 from pipeline.rows import generated_row
 from pipeline.spool import own_spool
-from pipeline.tasks import CaptionChunk, Done, Failed, Outcome, Task
+from pipeline.tasks import CaptionChunk, Done, Failed, Outcome, Task, Usage
 from pipeline.worker_config import WorkerConfig
 from samplers.base import Sampler
 from samplers.component_store import ComponentStore
@@ -41,6 +41,19 @@ from samplers.unit_drawing import DrawnImage, draw_unit
 from shards.reader import image_bytes
 from shards.statuses import Status, UnitFailure
 from shards.writer import Receipt, UnitWriter
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """The generator that is ready to sample, and its files, which must not be evicted while it is."""
+
+    spec: GeneratorSpec
+    sampler: Sampler
+    files: HeldFolders
+
+    def close(self) -> None:
+        self.sampler.close()
+        self.files.release()
 
 
 class Worker:
@@ -60,49 +73,90 @@ class Worker:
         quiet_libraries()
         self._config = config
         self._device = resolve_device(config.device)
+        self._models = ModelCache(
+            endpoint=config.endpoint,
+            cache_dir=config.cache,
+            token=config.token,
+            timeout_seconds=config.download_timeout,
+            disk_budget=config.disk_budget,
+            prefetch=config.prefetch,
+        )
         self._components = ComponentStore()
-        self._sampler: tuple[GeneratorSpec, Sampler] | None = None
+        self._loaded: _Loaded | None = None
         self._checker: tuple[CheckerSpec, SafetyChecker] | None = None
         self._captioner: tuple[CaptionerConfig, BlipCaptioner] | None = None
+        self._loading = 0.0
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: Task, on_fetched: Callable[[], None] = lambda: None) -> Outcome:
         """Run one task; a failure that has a name is an outcome, anything else is a bug of ours and is raised.
+
+        Args:
+            on_fetched: called once every file that the task needs is here: a unit's time limit starts then, for a
+                download has a limit of its own.
 
         Raises:
             InputError: what the user must mend first: a full disk, a safety checker or captioner that cannot be had.
         """
         started = time.monotonic()
+        self._loading = 0.0
         try:
-            done = self._done(task)
+            done = self._done(task, on_fetched)
         except UnitFailure as failure:
-            return Failed(task, failure.reason, failure.detail, time.monotonic() - started, socket.gethostname())
-        return Done(task, time.monotonic() - started, socket.gethostname(), **done)
+            seconds = time.monotonic() - started
+            host, usage = socket.gethostname(), self._usage(seconds)
+            return Failed(task, failure.reason, failure.detail, seconds, host, usage=usage)
+        seconds = time.monotonic() - started
+        return Done(task, seconds, socket.gethostname(), usage=self._usage(seconds), **done)
 
-    def _done(self, task: Task) -> dict[str, Any]:
+    def close(self) -> None:
+        """Give back the models and end what is fetched in the background."""
+        if self._loaded is not None:
+            self._loaded.close()
+            self._loaded = None
+        self._models.close()
+
+    def _usage(self, seconds: float) -> Usage:
+        traffic = self._models.take_traffic()
+        return Usage(
+            waited=traffic.waited,
+            loading=self._loading,
+            sampling=max(0.0, seconds - traffic.waited - self._loading),
+            fetched=traffic.fetched,
+            saved=traffic.saved,
+        )
+
+    def _done(self, task: Task, on_fetched: Callable[[], None]) -> dict[str, Any]:
         if isinstance(task.work, CaptionChunk):
-            return {"captions": self._caption(task.work)}
+            return {"captions": self._caption(task.work, on_fetched)}
         if isinstance(task.work, RealUnitSpec):
+            on_fetched()
             return {"receipt": self._store(task.work)}
         environment = current_environment(self._device, task.work.generator.dtype or task.work.dtype)
-        receipt = self._sample(task.work, task.generation, environment)
+        receipt = self._sample(task, task.work, environment, on_fetched)
         return {"receipt": receipt, "environment": environment.id, "versions": environment.details}
 
-    def _sample(self, unit: UnitSpec, generation: int, environment: Environment) -> Receipt:
-        sampler = self._load(unit)
+    def _sample(self, task: Task, unit: UnitSpec, environment: Environment, on_fetched: Callable[[], None]) -> Receipt:
         checker = self._load_checker(unit.checker)
+
+        def fetched() -> None:
+            on_fetched()
+            self._models.prefetch(task.upcoming)
+
+        sampler = self._load(unit, fetched)
+        batch_size = max(1, unit.batch_size >> task.halvings)
         sampled = {
             "negative_prompt": sampler.negative_prompt,
             "steps": sampler.steps,
             "guidance_scale": sampler.guidance_scale,
             "scheduler": sampler.scheduler_name,
             "watermark": sampler.watermark,
-            "call_kwargs": sampler.call_record(unit.batch_size),
+            "call_kwargs": sampler.call_record(batch_size),
             "checker_revision": f"{unit.checker.repo_id}@{unit.checker.revision}" if unit.checker else None,
             "environment": environment.id,
         }
         with self._writer(unit.unit, unit.generator.name) as writer:
-            for drawn in draw_unit(unit, sampler, checker):
-                writer.add(_row(unit, generation, drawn) | sampled, drawn.image)
+            for drawn in draw_unit(unit, sampler, checker, batch_size=batch_size):
+                writer.add(_row(unit, task.generation, drawn) | sampled, drawn.image)
             return writer.publish()
 
     def _store(self, unit: RealUnitSpec) -> Receipt:
@@ -116,30 +170,38 @@ class Worker:
         with disk_refusals(self._spool, dataset), UnitWriter(dataset, self._spool, unit, generator) as writer:
             yield writer
 
-    def _caption(self, chunk: CaptionChunk) -> tuple[str, ...]:
+    def _caption(self, chunk: CaptionChunk, on_fetched: Callable[[], None]) -> tuple[str, ...]:
         captioner = self._load_captioner(chunk.captioner)
+        on_fetched()
         rows = [asdict(image) for image in chunk.images]
         images = [Image.open(BytesIO(image_bytes(self._config.dataset, row))).convert("RGB") for row in rows]
         return tuple(captioner.caption(images))
 
-    def _load(self, unit: UnitSpec) -> Sampler:
-        if self._sampler is not None and self._sampler[0] == unit.generator:
-            return self._sampler[1]
-        config = self._config
-        folder = fetch_generator(
-            unit.generator,
-            endpoint=config.endpoint,
-            cache_dir=config.cache,
-            token=config.token,
-            timeout_seconds=config.download_timeout,
-        )
-        if self._sampler is not None:  # after the download: until then the old one may still be of use
-            self._sampler[1].close()
-            self._sampler = None
-        sampler = load_sampler(
-            unit.generator, folder, dtype=unit.dtype, device=self._device, components=self._components
-        )
-        self._sampler = (unit.generator, sampler)
+    def _load(self, unit: UnitSpec, on_fetched: Callable[[], None]) -> Sampler:
+        if self._loaded is not None and self._loaded.spec == unit.generator:
+            on_fetched()
+            return self._loaded.sampler
+        files = self._models.fetch(unit.generator)
+        on_fetched()
+        if self._loaded is not None:  # after the download: until then the old one may still be of use
+            self._loaded.close()
+            self._loaded = None
+        started = time.monotonic()
+        try:
+            sampler = load_sampler(
+                unit.generator,
+                files.folder,
+                base_folder=files.base,
+                dtype=unit.dtype,
+                device=self._device,
+                components=self._components,
+            )
+        except UnitFailure:
+            files.release()
+            raise
+        finally:
+            self._loading += time.monotonic() - started
+        self._loaded = _Loaded(unit.generator, sampler, files)
         return sampler
 
     def _load_checker(self, spec: CheckerSpec | None) -> SafetyChecker | None:
@@ -147,8 +209,8 @@ class Worker:
             return None
         if self._checker is None or self._checker[0] != spec:
             with _not_the_units("sample.checker", spec.repo_id):
-                folder = self._fetch(spec.repo_id, spec.revision)
-                checker = SafetyChecker.load(folder, spec.revision, self._device, components=self._components)
+                files = self._models.fetch_repo(spec.repo_id, spec.revision)  # held for as long as this process lives
+                checker = SafetyChecker.load(files.folder, spec.revision, self._device, components=self._components)
             self._checker = (spec, checker)
         return self._checker[1]
 
@@ -157,23 +219,16 @@ class Worker:
             if spec.revision is None:
                 raise ValueError("the captioner's revision is pinned before captioning")
             with _not_the_units("caption.captioner", spec.repo_id):
-                folder = self._fetch(spec.repo_id, spec.revision)
+                files = self._models.fetch_repo(spec.repo_id, spec.revision)
                 captioner = BlipCaptioner.load(
-                    folder, self._device, "float32", batch_size=spec.batch_size, max_new_tokens=spec.max_new_tokens
+                    files.folder,
+                    self._device,
+                    "float32",
+                    batch_size=spec.batch_size,
+                    max_new_tokens=spec.max_new_tokens,
                 )
             self._captioner = (spec, captioner)
         return self._captioner[1]
-
-    def _fetch(self, repo_id: str, revision: str) -> Path:
-        config = self._config
-        return fetch_repo(
-            repo_id,
-            revision,
-            endpoint=config.endpoint,
-            cache_dir=config.cache,
-            token=config.token,
-            timeout_seconds=config.download_timeout,
-        )
 
 
 @contextmanager

@@ -19,7 +19,13 @@ SAMPLERS: dict[str, type[DiffusersSampler]] = {
 
 
 def load_sampler(
-    spec: GeneratorSpec, folder: Path, *, dtype: Dtype, device: str, components: ComponentStore
+    spec: GeneratorSpec,
+    folder: Path,
+    *,
+    dtype: Dtype,
+    device: str,
+    components: ComponentStore,
+    base_folder: Path | None = None,
 ) -> Sampler:
     """Load `spec` from `folder`, its repo's files at the pinned revision, onto `device`.
 

@@ -54,6 +54,7 @@ def draw_unit(
     sampler: Sampler,
     checker: SafetyChecker | None,
     *,
+    batch_size: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[DrawnImage]:
     """Yield the unit's draws in order: all targets, then the reserve draws that were needed.
@@ -62,13 +63,16 @@ def draw_unit(
         unit: what to draw.
         sampler: the unit's generator, loaded.
         checker: scores every image; None leaves flag and score empty.
+        batch_size: images sampled together; None for the unit's own. Another one gives other bytes, so it is for units
+            that do not fit into memory otherwise.
         on_progress: called after each batch with the number of draws sampled so far.
 
     Raises:
         UnitFailure: the model failed; draws already yielded belong to a unit that has failed as a whole.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode") as encoder:
-        drawing = _Drawing(unit, sampler, checker, encoder, on_progress or (lambda drawn: None))
+        size = batch_size or unit.batch_size
+        drawing = _Drawing(unit, size, sampler, checker, encoder, on_progress or (lambda drawn: None))
         good = 0
         wanted, reserve = unit.draws, unit.reserve
         while wanted:
@@ -93,12 +97,14 @@ class _Drawing:
     def __init__(
         self,
         unit: UnitSpec,
+        batch_size: int,
         sampler: Sampler,
         checker: SafetyChecker | None,
         encoder: ThreadPoolExecutor,
         on_progress: Callable[[int], None],
     ) -> None:
         self._unit = unit
+        self._batch_size = batch_size
         self._sampler = sampler
         self._checker = checker
         self._encoder = encoder
@@ -109,7 +115,7 @@ class _Drawing:
 
     def round(self, draws: tuple[Draw, ...]) -> Iterator[DrawnImage]:
         """Yield one round's draws in order, one batch behind the sampling."""
-        size = self._unit.batch_size
+        size = self._batch_size
         previous: tuple[int, list[_Slot]] | None = None
         for start in range(0, len(draws), size):
             current = self._batches, self._sample(draws[start : start + size])
@@ -121,7 +127,7 @@ class _Drawing:
             yield from self._judge(*previous)
 
     def _sample(self, draws: tuple[Draw, ...]) -> list[_Slot]:
-        images = self._sampler.sample(Batch.padded(draws, self._unit.batch_size))
+        images = self._sampler.sample(Batch.padded(draws, self._batch_size))
         slots = []
         for draw, sampled in zip(draws, images, strict=True):
             image = sampled.image
