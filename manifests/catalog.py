@@ -4,7 +4,7 @@ import json
 from typing import Any, Self
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from manifests.frozen import FrozenModel
 from manifests.generator import BasePipeline, GeneratorSpec, Packaging, SamplingParams, WeightFile
@@ -75,6 +75,9 @@ CATALOG_SCHEMA = pa.schema(
 )
 
 
+_FILES: TypeAdapter[tuple[WeightFile, ...]] = TypeAdapter(tuple[WeightFile, ...])
+
+
 class CatalogRow(FrozenModel):
     """One crawled model. Ineligible models stay as rows with the reason; `params` and `files` are JSON on disk."""
 
@@ -132,10 +135,11 @@ class CatalogRow(FrozenModel):
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
         """Read a row as CATALOG_SCHEMA stores it."""
-        fields = {key: value for key, value in record.items() if key in cls.model_fields}
+        known = cls.model_fields  # a property that is slow to ask for each key
+        fields = {key: value for key, value in record.items() if key in known}
         fields["params"] = SamplingParams.model_validate_json(record["params"])
         fields["base"] = BasePipeline.model_validate_json(record["base"]) if record["base"] else None
-        fields["files"] = tuple(WeightFile.model_validate(file) for file in json.loads(record["files"]))
+        fields["files"] = _FILES.validate_json(record["files"])
         return cls.model_validate(fields)
 
     def to_generator(self) -> GeneratorSpec:

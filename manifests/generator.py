@@ -37,7 +37,8 @@ class SamplingParams(FrozenModel):
     call_kwargs: dict[str, Any] = Field(default_factory=dict, description="further call arguments, passed as they are")
     sources: dict[str, str] = Field(
         default_factory=dict,
-        description="for each value above: manifest, card, name, config, family or signature",
+        description="for each value above: manifest, card, name, config, metadata (of the weight file), header (its "
+        "tensors' names), family or signature; `base ...` when it is the base's",
     )
 
 

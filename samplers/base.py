@@ -56,6 +56,13 @@ class Sampler(Protocol):
     height: int | None
     negative_prompt: str | None
     watermark: bool | None
+    compiled: bool
+
+    def settled(self, draw: Draw, replaced: Draw | None = None) -> Draw:
+        """Return `draw` with what the model decides of it, such as its class, written out.
+
+        `replaced` is the settled draw whose image was no good and that a reserve draw stands in for.
+        """
 
     def sample(self, batch: Batch) -> list[SampledImage]:
         """Return one image for each wanted slot, in order.

@@ -5,6 +5,7 @@ from typing import Any
 from manifests.generator import GeneratorSpec
 from manifests.unit import Draw
 from samplers.base import Batch
+from samplers.class_turns import ClassTurns
 from samplers.diffusers_sampler import DiffusersSampler
 from samplers.loading import LoadedPipeline
 from samplers.prompt_truncation import SentPrompt
@@ -17,7 +18,8 @@ class ClassConditionalSampler(DiffusersSampler):
     """One image for each class.
 
     A draw's `class_label` is a class number or one of the model's own labels. Without one, a prompt that is such a
-    label counts; any other draw takes the class that its seed falls on, so classes are drawn evenly.
+    label counts; any other draw gets the class whose turn it is by the draw's number, so that all classes get equally
+    many images (see ClassTurns). A reserve draw gets the class of the draw that it replaces.
     """
 
     supplied = frozenset({"class_labels"})
@@ -31,6 +33,17 @@ class ClassConditionalSampler(DiffusersSampler):
             self._names.setdefault(number, label)
         transformer = getattr(loaded.pipeline, "transformer", None)
         self._classes: int = getattr(getattr(transformer, "config", None), "num_embeds_ada_norm", _IMAGENET_CLASSES)
+        self._turns = ClassTurns(spec.name, self._classes)
+
+    def settled(self, draw: Draw, replaced: Draw | None = None) -> Draw:
+        """Return `draw` with its class as `class_label`: the model's label where it has one, else the number.
+
+        Raises:
+            UnitFailure: call_signature, when the draw asks for a class that the model does not have.
+        """
+        asks = draw.class_label is not None or draw.prompt in self._labels
+        number = self.class_number(replaced if replaced is not None and not asks else draw)
+        return draw.model_copy(update={"class_label": self._names.get(number, str(number))})
 
     def conditioning(self, batch: Batch) -> dict[str, Any]:
         """The class numbers."""
@@ -49,7 +62,8 @@ class ClassConditionalSampler(DiffusersSampler):
         """
         asked = draw.class_label
         if asked is None:
-            return self._labels.get(draw.prompt, draw.seed % self._classes)
+            named = self._labels.get(draw.prompt)
+            return self._turns.class_of(draw.index) if named is None else named
         if asked in self._labels:
             return self._labels[asked]
         if asked.isdecimal() and int(asked) < self._classes:

@@ -41,6 +41,7 @@ class DiffusersSampler(ABC):
         """
         self._pipeline: Any = loaded.pipeline
         self._options = loaded.options
+        self._release = loaded.release
         self._arguments = bind_arguments(loaded.pipeline.__call__, spec.params, self.supplied)
         for name in (self.needed, "generator"):
             if not self._arguments.accepts(name):
@@ -60,6 +61,7 @@ class DiffusersSampler(ABC):
             spec.params.negative_prompt if self._arguments.accepts("negative_prompt") else None
         )
         self.watermark: bool | None = False  # No watermarker is loaded, and SDXL's is switched off.
+        self.compiled: bool = bool(loaded.options.get("compiled"))
         main = self._schedulers.get("scheduler")
         self.scheduler_name = type(main).__name__ if main is not None else None
 
@@ -70,6 +72,10 @@ class DiffusersSampler(ABC):
     @abstractmethod
     def sent(self, draw: Draw) -> SentPrompt | None:
         """Return what the model saw of the draw's prompt; None when it takes none."""
+
+    def settled(self, draw: Draw, replaced: Draw | None = None) -> Draw:
+        """Return `draw` as it is: nothing of it is left to the model."""
+        return draw
 
     def sample(self, batch: Batch) -> list[SampledImage]:
         """Return one image for each wanted slot of `batch`, in order.
@@ -112,7 +118,8 @@ class DiffusersSampler(ABC):
         return canonical(record | ({"other_schedulers": others} if others else {}))
 
     def close(self) -> None:
-        """Drop the pipeline and give its GPU memory back."""
+        """Drop the pipeline, leave shared modules as they were before it, and give its GPU memory back."""
+        self._release()
         self._pipeline = None
         self._schedulers = {}
         if torch.cuda.is_available():

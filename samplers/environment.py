@@ -27,9 +27,11 @@ class Environment:
     details: dict[str, str]
 
 
-def current_environment(device: str, dtype: str) -> Environment:
+def current_environment(device: str, dtype: str, *, compiled: bool = False) -> Environment:
     """Describe this process as it would sample on `device` (`cpu`, `cuda`, `cuda:1`, `mps`) in `dtype`.
 
+    `compiled` says that denoisers are compiled (`call_kwargs.load.compiled` is not empty): other kernels than torch's
+    own, made by a compiler that is part of the answer. Offloading is not: what is offloaded runs the same kernels.
     Call it after `pin_threads` and `set_deterministic`: their settings are part of the answer.
     """
     kind = torch.device(device).type
@@ -50,10 +52,24 @@ def current_environment(device: str, dtype: str) -> Environment:
             "cudnn": str(torch.backends.cudnn.version()),
             "tf32": str(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
         }
+    if compiled:
+        details["compiler"] = _compiler(kind)
     canonical = json.dumps(details, sort_keys=True, separators=(",", ":"))
     digest = hashlib.blake2b(canonical.encode(), digest_size=6).hexdigest()
     name = re.sub(r"[^a-z0-9]+", "", details["processor"].rsplit("/", 1)[-1].lower())[:24]
-    return Environment(f"{kind}-{name}-t{details['threads']}-{dtype}-{digest}", details)
+    made = "compiled-" if compiled else ""
+    return Environment(f"{kind}-{name}-t{details['threads']}-{dtype}-{made}{digest}", details)
+
+
+def _compiler(kind: str) -> str:
+    """What turns inductor's code into kernels: Triton on a GPU, the C++ compiler that torch finds on a CPU."""
+    if kind == "cuda":
+        return f"triton {version('triton')}"
+    from torch._inductor.cpp_builder import get_compiler_version_info, get_cpp_compiler
+
+    said = get_compiler_version_info(get_cpp_compiler())
+    found = re.search(r"(gcc|clang) version \S+", said)
+    return found.group() if found else said
 
 
 def _processor(device: str) -> str:

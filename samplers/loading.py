@@ -1,160 +1,194 @@
-"""Load a diffusers pipeline from a local folder: by class, from safetensors, without checker, watermarker or repo code.
+"""Load a generator's pipeline from local folders, however its repo packs it: by class, from safetensors, without
+checker, watermarker or repo code.
 
-Modules are loaded one by one, so that missing tensors are seen (the libraries only warn and fill them with noise) and
-shared ones come from the store; diffusers then adds tokenizers and scheduler and builds the pipeline around them.
+Modules are loaded one by one, so that missing tensors are seen and shared ones come from the store; diffusers then adds
+tokenizers and scheduler and builds the pipeline around them. What only changes a base (LoRA, textual inversion) is
+attached to a base that stays resident, and taken off it again when the pipeline is closed.
 """
 
-import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import torch
 import transformers
 from torch import nn
 
-from manifests.generator import Dtype, GeneratorSpec
-from samplers.component_store import ComponentStore
-from samplers.failures import describe, load_failures
-from samplers.model_folder import OMITTED, Component, ModelFolder, read_model_folder
+from manifests.generator import BasePipeline, Dtype, GeneratorSpec, WeightFile
+from samplers.adapters import Adapter
+from samplers.component_repo import load_component
+from samplers.component_store import ComponentStore, Lease
+from samplers.latent_decoding import prepare_decoding
+from samplers.lora import LoraAdapter, adaptable
+from samplers.model_folder import Component, ModelFolder, read_model_folder
+from samplers.module_loading import ModuleLoader
+from samplers.module_snapshot import ModuleSnapshot
+from samplers.pipeline_assembly import assemble, switches
+from samplers.placement import Placement, place
+from samplers.schedulers import replace_scheduler
+from samplers.single_file import load_single_file
+from samplers.textual_inversion import TextualInversion, teachable
 from shards.statuses import Reason, UnitFailure
 
-_OFF = ("requires_safety_checker", "add_watermarker")
-_SHOWN_KEYS = 3
+_ADAPTERS: dict[str, tuple[Callable[[type], tuple[str, ...]], Callable[[GeneratorSpec, Path, Any], Adapter]]] = {
+    "lora": (adaptable, LoraAdapter),
+    "textual-inversion": (teachable, TextualInversion),
+}
+"""Packaging -> (which components it changes, how it is attached)."""
 
 
 @dataclass(frozen=True)
 class LoadedPipeline:
-    """A pipeline on its device. `options` is the JSON-ready record of how it was loaded."""
+    """A pipeline on its device. `options` is the JSON-ready record of how it was loaded.
+
+    `release` gives the resident modules back, as they were before; the pipeline is not used afterwards.
+    """
 
     pipeline: Any
     options: dict[str, Any]
+    adapter: Adapter | None
+    release: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Home:
+    """The repo that holds model_index.json: the generator's own, or its base's."""
+
+    folder: Path
+    subfolder: str | None
+    variant: str | None
+    pipeline_class: str | None
+    files: tuple[WeightFile, ...]
 
 
 def load_pipeline(
-    spec: GeneratorSpec, folder: Path, *, dtype: Dtype, device: str, components: ComponentStore
+    spec: GeneratorSpec,
+    folder: Path,
+    *,
+    dtype: Dtype,
+    device: str,
+    components: ComponentStore,
+    base_folder: Path | None = None,
+    placement: Placement | None = None,
 ) -> LoadedPipeline:
-    """Load `spec` from `folder`, its repo's files; `spec.dtype` wins over `dtype`.
+    """Load `spec` from `folder`, its repo's files, and `base_folder`, its base's; `spec.dtype` wins over `dtype`.
+
+    `placement` says how the pipeline runs on its device; None: all of it lies on `device`.
 
     Raises:
         UnitFailure: corrupt_weights, missing_file, bad_config, invalid_pipeline, pipeline_class, remote_code,
-            device_oom, host_oom.
+            call_signature, no_keys_loaded, device_oom, host_oom. Nothing is held and no base is changed then.
     """
-    dtype = spec.dtype or dtype
-    model = read_model_folder(folder / (spec.subfolder or ""), spec.variant, spec.pipeline_class)
-    known = {file.path: (file.size, file.sha256) for file in spec.files if file.sha256 is not None}
+    home = _home(spec, folder, base_folder)
+    with ExitStack() as undo:
+        lease = components.lease()
+        undo.callback(lease.release)
+        return _load(spec, folder, home, spec.dtype or dtype, placement or Placement(device), lease, undo)
 
-    def module_of(component: Component) -> nn.Module:
-        if not _shareable(component.type):
-            return load_module(component, dtype, device)
-        key = f"{component.content_key(folder, known)} {dtype} {device}"
-        return components.fetch(key, lambda: load_module(component, dtype, device))
 
-    modules = {part.name: module_of(part) for part in model.components if part.weights is not None}
-    accepted = inspect.signature(model.pipeline_class.__init__).parameters
-    switches = {name: False for name in _OFF if name in accepted}
-    pipeline = _assemble(model, modules, switches, dtype)
-    with load_failures(f"moving to {device}"):
-        pipeline.to(device)
-    if spec.params.scheduler is not None:
-        _replace_scheduler(pipeline, spec.params.scheduler)
-    pipeline.set_progress_bar_config(disable=True)
-    vae = modules.get("vae")
+def _load(
+    spec: GeneratorSpec,
+    folder: Path,
+    home: _Home,
+    dtype: Dtype,
+    placement: Placement,
+    lease: Lease,
+    undo: ExitStack,
+) -> LoadedPipeline:
+    model = read_model_folder(
+        home.folder / (home.subfolder or ""),
+        home.variant,
+        spec.pipeline_class or home.pipeline_class,
+        weights_elsewhere=spec.packaging in ("component", "single-file"),
+    )
+    changed = _ADAPTERS[spec.packaging][0](model.pipeline_class) if spec.packaging in _ADAPTERS else ()
+    loader = ModuleLoader(lease, dtype, placement, home.folder, home.files, changed)
+    modules, options = _modules(spec, folder, model, loader, changed)
+    # With offloading, hooks come and go in every module, and what the store keeps must be found where it was put.
+    snapshot = ModuleSnapshot(module for name, module in modules.items() if loader.alone or name in changed)
+    undo.callback(_restore, snapshot, lease)
+    pipeline = assemble(model, modules, dtype)
+    marked = options.pop("marked_scheduler_config", {})
+    replace_scheduler(pipeline, spec.params.scheduler, marked | spec.params.scheduler_config)
+    options = _options(spec, dtype, model, modules) | options
+    decoding = prepare_decoding(pipeline)
+    if decoding is not None:
+        tiling = bool(getattr(modules.get("vae"), "use_tiling", False))
+        options |= {"vae_decode_dtype": decoding, "vae_tiling": tiling}
+    adapter = None
+    if spec.packaging in _ADAPTERS:
+        adapter = _ADAPTERS[spec.packaging][1](spec, folder, pipeline)
+        options |= adapter.record
+    options |= place(pipeline, placement)
+    return LoadedPipeline(pipeline, options, adapter, undo.pop_all().close)
+
+
+def _restore(snapshot: ModuleSnapshot, lease: Lease) -> None:
+    """Make modules what they were before the pipeline; what cannot be made that again is nobody's base any more."""
+    for module in snapshot.restore():
+        lease.drop(module)
+
+
+def _home(spec: GeneratorSpec, folder: Path, base_folder: Path | None) -> _Home:
+    if spec.packaging == "pipeline":
+        return _Home(folder, spec.subfolder, spec.variant, None, spec.files)
+    if spec.base is None or base_folder is None:
+        raise UnitFailure(Reason.bad_config, f"{spec.packaging}: {spec.name} names no base pipeline to be loaded into")
+    base = spec.base
+    return _Home(base_folder, base.subfolder, base.variant, base.pipeline_class, base.files)
+
+
+def _modules(
+    spec: GeneratorSpec, folder: Path, model: ModelFolder, loader: ModuleLoader, changed: tuple[str, ...]
+) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+    """Return the pipeline's networks by name, and what the way they were got adds to the options."""
+    parts = [part for part in model.components if part.weights is not None]
+    if spec.packaging == "single-file":
+        file = load_single_file(spec, folder, model, loader)
+        record = {"weight_name": file.weight_name, "base_components": file.from_base}
+        return file.modules, record | {"marked_scheduler_config": file.scheduler_config}
+    if spec.packaging == "component":
+        modules = {spec.component or "": load_component(spec, folder, model, loader)}
+        modules |= {part.name: _plain(part, loader) for part in parts if part.name != spec.component}
+        return modules, {"component": spec.component, "weight_name": spec.weight_name}
+    if spec.packaging in _ADAPTERS:
+        # Compiling replaces the weights of a denoiser by the next model's, so that one cannot be everybody's.
+        return {
+            part.name: loader.load(part, shared=not loader.compiles(part.name), alone=part.name in changed)
+            for part in parts
+        }, {}
+    return {part.name: _plain(part, loader) for part in parts}, {}
+
+
+def _plain(part: Component, loader: ModuleLoader) -> nn.Module:
+    """Text and image encoders and autoencoders are shared between repos; denoisers hardly ever are."""
+    encodes = issubclass(part.type, transformers.PreTrainedModel) or part.type.__module__.startswith(
+        "diffusers.models.autoencoders"
+    )
+    return loader.load(part, shared=encodes)
+
+
+def _options(spec: GeneratorSpec, dtype: Dtype, model: ModelFolder, modules: dict[str, nn.Module]) -> dict[str, Any]:
     options: dict[str, Any] = {
+        "packaging": spec.packaging,
         "subfolder": spec.subfolder,
         "variant": spec.variant,
         "dtype": dtype,
         "use_safetensors": True,
         "omitted": list(model.omitted),
         "component_dtypes": {name: _dtype_name(module) for name, module in sorted(modules.items())},
-        **switches,
+        **switches(model.pipeline_class),
     }
-    if vae is not None:
-        options |= {
-            "vae_decode_dtype": _decode_dtype(pipeline, vae),
-            "vae_tiling": bool(getattr(vae, "use_tiling", False)),
-        }
-    return LoadedPipeline(pipeline, options)
-
-
-def load_module(component: Component, dtype: Dtype, device: str) -> nn.Module:
-    """Load one component with weights and check that every tensor came from the files.
-
-    Raises:
-        UnitFailure: as `load_pipeline`; invalid_pipeline when tensors are missing or have another shape.
-    """
-    if component.weights is None:
-        raise ValueError(f"{component.name} has no weights")
-    _quiet()
-    loader: Any = component.type
-    with load_failures(component.name):
-        module, info = loader.from_pretrained(
-            component.folder,
-            variant=component.weights.variant,
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=getattr(torch, dtype),
-            output_loading_info=True,
-        )
-    for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
-        keys = sorted(map(str, info.get(problem) or ()))
-        if keys:
-            shown = ", ".join(keys[:_SHOWN_KEYS]) + (", ..." if len(keys) > _SHOWN_KEYS else "")
-            raise UnitFailure(Reason.invalid_pipeline, f"{component.name}: {len(keys)} {problem}: {shown}")
-    with load_failures(f"moving {component.name} to {device}"):
-        return module.to(device).eval().requires_grad_(False)
-
-
-def _assemble(model: ModelFolder, modules: dict[str, nn.Module], switches: dict[str, bool], dtype: Dtype) -> Any:
-    _quiet()
-    accepted = inspect.signature(model.pipeline_class.__init__).parameters
-    absent = dict.fromkeys(name for name in OMITTED if name in accepted)
-    try:
-        with load_failures(model.pipeline_class.__name__):
-            return model.pipeline_class.from_pretrained(
-                model.path, **modules, **absent, **switches, dtype=getattr(torch, dtype), local_files_only=True
-            )
-    except Exception as error:
-        # The tokenizers library has no exception class of its own: it raises bare Exception for a bad tokenizer.json.
-        if type(error) is not Exception:
-            raise
-        raise UnitFailure(Reason.bad_config, f"{model.pipeline_class.__name__}: {describe(error)}") from error
-
-
-def _replace_scheduler(pipeline: Any, name: str) -> None:
-    if type(pipeline.scheduler).__name__ == name:
-        return
-    type_: Any = getattr(diffusers, name, None)
-    if type_ is None or diffusers.SchedulerMixin not in getattr(type_, "__mro__", ()):
-        raise UnitFailure(Reason.pipeline_class, f"{name} is not a scheduler of the installed diffusers")
-    with load_failures(f"scheduler {name}"):
-        pipeline.scheduler = type_.from_config(pipeline.scheduler.config)
-
-
-def _shareable(type_: type) -> bool:
-    """Text and image encoders and autoencoders are shared between repos; denoisers hardly ever are."""
-    return issubclass(type_, transformers.PreTrainedModel) or type_.__module__.startswith(
-        "diffusers.models.autoencoders"
-    )
+    if isinstance(spec.base, BasePipeline):
+        options["base"] = spec.base.model_dump(mode="json", exclude={"files"})
+    if spec.params.scheduler_config:
+        options["scheduler_config"] = spec.params.scheduler_config
+    if spec.params.trigger_words:
+        options["trigger_words"] = list(spec.params.trigger_words)
+    return options
 
 
 def _dtype_name(module: nn.Module) -> str:
     dtypes = sorted({str(parameter.dtype).removeprefix("torch.") for parameter in module.parameters()})
     return "+".join(dtypes)
-
-
-def _decode_dtype(pipeline: Any, vae: nn.Module) -> str:
-    """The precision that latents are decoded in: some pipelines lift a float16 VAE that would overflow to black."""
-    name = _dtype_name(vae)
-    lifts = hasattr(pipeline, "upcast_vae") and getattr(vae.config, "force_upcast", False)
-    return "float32" if name == "float16" and lifts else name
-
-
-def _quiet() -> None:
-    """Only errors and no progress bars: a worker's log is read by people, and what the libraries warn of at each call
-    (cut prompts) is in the rows."""
-    diffusers.utils.logging.disable_progress_bar()
-    diffusers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()

@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack")
 
 @dataclass(frozen=True)
 class Weights:
-    """The safetensors files of a component, and the variant they are of (None for the plain ones)."""
+    """The safetensors files of a component, and the variant they are of (None for the plain ones).
+
+    No files: the component is a network whose weights lie elsewhere.
+    """
 
     files: tuple[Path, ...]
     variant: str | None
@@ -58,7 +62,7 @@ class Component:
         digests = []
         for file in self.weights.files if self.weights else ():
             size, digest = sha256.get(file.relative_to(root).as_posix(), (-1, ""))
-            digests.append(digest if size == file.stat().st_size else sha256_file(file))
+            digests.append(digest if size == file.stat().st_size else _file_digest(file))
         kept = {key: value for key, value in config.items() if key not in _INCIDENTAL}
         return content_hash([self.type.__module__, self.type.__qualname__, kept, digests])
 
@@ -73,8 +77,12 @@ class ModelFolder:
     omitted: tuple[str, ...]
 
 
-def read_model_folder(path: Path, variant: str | None, pipeline_class: str | None = None) -> ModelFolder:
+def read_model_folder(
+    path: Path, variant: str | None, pipeline_class: str | None = None, *, weights_elsewhere: bool = False
+) -> ModelFolder:
     """Read the folder that holds model_index.json; `pipeline_class` replaces the class that the index names.
+
+    With `weights_elsewhere`, a component without weight files has `Weights` without files instead of being a failure.
 
     Raises:
         UnitFailure: missing_file, bad_config, corrupt_weights, pipeline_class or remote_code.
@@ -92,7 +100,7 @@ def read_model_folder(path: Path, variant: str | None, pipeline_class: str | Non
         if name in OMITTED:
             omitted.append(name)
         else:
-            components.append(_component(path, name, *entry, variant=variant))
+            components.append(_component(path, name, *entry, variant=variant, weights_elsewhere=weights_elsewhere))
     return ModelFolder(path, type_, tuple(components), tuple(omitted))
 
 
@@ -122,6 +130,17 @@ def find_weights(folder: Path, variant: str | None, what: str) -> Weights:
     pickles = sorted(file.name for file in folder.glob("*") if file.suffix in _PICKLES)
     found = f"only pickles, which are not read: {', '.join(pickles)}" if pickles else "none"
     raise UnitFailure(Reason.missing_file, f"{what}: safetensors weights are needed, found {found}")
+
+
+def _file_digest(file: Path) -> str:
+    """The file's sha256, read once in a process: a base that many adapters share is gigabytes."""
+    state = file.stat()
+    return _digest_of(file.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _digest_of(file: Path, size: int, modified: int) -> str:
+    return sha256_file(file)
 
 
 def _weight_files(folder: Path, variant: str | None, what: str) -> tuple[Path, ...]:
@@ -169,7 +188,9 @@ def _names_a_class(entry: object) -> bool:
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
 
 
-def _component(path: Path, name: str, library: str, class_name: str, *, variant: str | None) -> Component:
+def _component(
+    path: Path, name: str, library: str, class_name: str, *, variant: str | None, weights_elsewhere: bool
+) -> Component:
     folder = path / name
     modules = {"diffusers": diffusers, "transformers": transformers}
     module = modules.get(library) or getattr(diffusers.pipelines, library, None)
@@ -183,4 +204,6 @@ def _component(path: Path, name: str, library: str, class_name: str, *, variant:
     if not issubclass(type_, torch.nn.Module):
         return Component(name, type_, folder, None)
     read_json(folder / "config.json")
+    if weights_elsewhere and not any(_weight_files(folder, wanted, name) for wanted in (variant, None)):
+        return Component(name, type_, folder, Weights((), None))
     return Component(name, type_, folder, find_weights(folder, variant, name))

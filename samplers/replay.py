@@ -14,8 +14,6 @@ from shards.statuses import Status
 _DRAW_COLUMNS = tuple(Draw.model_fields)
 _GENERATOR_COLUMNS = (
     "kind",
-    "repo_id",
-    "revision",
     "architecture",
     "family",
     "lineage",
@@ -35,15 +33,31 @@ def generator_from_row(row: Mapping[str, Any]) -> GeneratorSpec:
     record = json.loads(row["call_kwargs"])
     load = record["load"]
     given = {name: row[name] for name in _GENERATOR_COLUMNS if row.get(name) is not None}
+    # Rows of an adapter name its base as the repo; what was crawled is the adapter.
+    adapter = row.get("adapter_repo")
+    repo = (adapter, row["adapter_revision"]) if adapter is not None else (row["repo_id"], row["revision"])
+    params = params_from_record(record["call"], row["scheduler"], row["negative_prompt"])
     return GeneratorSpec.model_validate(
         {
             **given,
             "name": row["generator"],
+            "packaging": load.get("packaging", "pipeline"),
+            "repo_id": repo[0],
+            "revision": repo[1],
             "subfolder": load["subfolder"],
             "variant": load["variant"],
             "dtype": load["dtype"],
             "pipeline_class": record["pipeline_class"],
-            "params": params_from_record(record["call"], row["scheduler"], row["negative_prompt"]),
+            "base": load.get("base"),
+            "weight_name": load.get("weight_name"),
+            "component": load.get("component"),
+            "params": params.model_copy(
+                update={
+                    "scheduler_config": load.get("scheduler_config", {}),
+                    "trigger_words": tuple(load.get("trigger_words", ())),
+                    "adapter_scale": load.get("adapter", {}).get("scale"),
+                }
+            ),
         }
     )
 

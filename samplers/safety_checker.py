@@ -19,8 +19,8 @@ from transformers import CLIPImageProcessor
 from manifests.generator import Dtype
 from samplers.component_store import ComponentStore
 from samplers.failures import load_failures
-from samplers.loading import load_module
 from samplers.model_folder import Component, find_weights, read_json
+from samplers.module_loading import load_module
 
 _SPECIAL_CARE = 0.01
 _DECIMALS = 3

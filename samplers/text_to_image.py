@@ -11,7 +11,7 @@ from manifests.unit import Draw
 from samplers.base import Batch, SampledImage
 from samplers.diffusers_sampler import DiffusersSampler
 from samplers.loading import LoadedPipeline
-from samplers.prompt_truncation import SentPrompt, prompt_encoders, sent_prompt
+from samplers.prompt_truncation import SentPrompt, prompt_encoders, sent_prompt, with_trigger_words
 
 
 class TextToImageSampler(DiffusersSampler):
@@ -23,6 +23,7 @@ class TextToImageSampler(DiffusersSampler):
     def __init__(self, spec: GeneratorSpec, loaded: LoadedPipeline) -> None:
         super().__init__(spec, loaded)
         self._encoders = prompt_encoders(loaded.pipeline, self._arguments.complete)
+        self._trigger_words: list[str] = loaded.options.get("trigger_words", [])
 
     def sample(self, batch: Batch) -> list[SampledImage]:
         """As for every pipeline; see `_final_norm_in_reach` for what `clip_skip` needs."""
@@ -32,14 +33,14 @@ class TextToImageSampler(DiffusersSampler):
 
     def conditioning(self, batch: Batch) -> dict[str, Any]:
         """Prompts, and as many negative prompts: several pipelines take only two lists or two strings."""
-        prompts = [draw.prompt for draw in batch.draws]
+        prompts = [with_trigger_words(draw.prompt, self._trigger_words) for draw in batch.draws]
         if self.negative_prompt is None:
             return {"prompt": prompts}
         return {"prompt": prompts, "negative_prompt": [self.negative_prompt] * len(prompts)}
 
     def sent(self, draw: Draw) -> SentPrompt | None:
-        """The part of the prompt that the text encoders keep."""
-        return sent_prompt(draw.prompt, self._encoders)
+        """The part of the prompt that the text encoders keep, trigger words included."""
+        return sent_prompt(with_trigger_words(draw.prompt, self._trigger_words), self._encoders)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Draw a unit: its target draws, then replacements from its reserve until enough images are good.
 
 Deterministic whatever the timing. Draws are cut into batches of the unit's frozen size, a short last batch is padded,
-and a shortage is measured only when a whole round is judged: the next `shortage` reserve draws form the next round.
-Encoding and hashing run in one thread beside the sampling of the next batch; nothing that decides waits on a clock.
+and a shortage is measured only when a whole round is judged: the next reserve draws, one for each image that is missing
+and in their order, form the next round. Encoding and hashing run in one thread beside the sampling of the next batch;
+nothing that decides waits on a clock.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from shards.statuses import Reason, Status
 class DrawnImage:
     """One draw and what became of it; the fields are a row's columns of the same names.
 
+    `draw` is settled: its `class_label` is the class that was made, also where the plan left the choice to the model.
     `image` is what is stored: PNG bytes for ok draws, and for flagged ones when the unit keeps them. Size, hashes and
     score are given whenever there was an image, stored or not; `format` only when it is stored.
     """
@@ -73,14 +75,15 @@ def draw_unit(
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode") as encoder:
         size = batch_size or unit.batch_size
         drawing = _Drawing(unit, size, sampler, checker, encoder, on_progress or (lambda drawn: None))
-        good = 0
-        wanted, reserve = unit.draws, unit.reserve
+        wanted, reserve = tuple(sampler.settled(draw) for draw in unit.draws), unit.reserve
         while wanted:
+            missing: list[Draw] = []
             for drawn in drawing.round(wanted):
-                good += drawn.status is Status.ok
+                if drawn.status is not Status.ok:
+                    missing.append(drawn.draw)
                 yield drawn
-            shortage = unit.count - good
-            wanted, reserve = reserve[:shortage], reserve[shortage:]
+            taken, reserve = reserve[: len(missing)], reserve[len(missing) :]
+            wanted = tuple(sampler.settled(draw, replaced) for draw, replaced in zip(taken, missing, strict=False))
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPVisionConfig
 
-from manifests.generator import GeneratorSpec, SamplingParams
+from manifests.generator import BasePipeline, GeneratorSpec, SamplingParams
 from manifests.unit import Draw, UnitSpec
-from pipeline.demo import toy_transformer_pipelines, toy_unet_pipelines
-from samplers.base import Sampler
+from pipeline.demo import toy_adapters, toy_transformer_pipelines, toy_unet_pipelines
+from pipeline.rows import generated_row
+from samplers.base import Batch, Sampler
 from samplers.component_store import ComponentStore
 from samplers.environment import pin_threads, set_deterministic
 from samplers.registry import load_sampler
@@ -30,6 +31,27 @@ BUILDERS: dict[str, tuple[Callable[[Path, int], None], str]] = {
     "dit": (toy_transformer_pipelines.build_dit, "class-conditional"),
     "ddpm": (toy_unet_pipelines.build_ddpm, "unconditional"),
 }
+PACKAGED: dict[str, tuple[Callable[[Path, int], None], str, dict[str, Any], dict[str, Any]]] = {
+    "lora": (toy_adapters.build_lora, "lora", {}, {}),
+    "kohya-lora": (toy_adapters.build_kohya_lora, "lora", {}, {"trigger_words": ("toydoodle",)}),
+    "lcm-lora": (
+        toy_adapters.build_lcm_lora,
+        "lora",
+        {},
+        {"scheduler": "LCMScheduler", "steps": 4, "guidance_scale": 1.0},
+    ),
+    "no-effect-lora": (toy_adapters.build_no_effect_lora, "lora", {}, {}),
+    "mismatched-lora": (toy_adapters.build_mismatched_lora, "lora", {}, {}),
+    "unet-only": (toy_adapters.build_unet_only, "component", {"component": "unet"}, {}),
+    "single-file": (toy_adapters.build_single_file, "single-file", {"weight_name": toy_adapters.SINGLE_FILE}, {}),
+    "textual-inversion": (
+        toy_adapters.build_textual_inversion,
+        "textual-inversion",
+        {},
+        {"trigger_words": (toy_adapters.PLACEHOLDER,)},
+    ),
+}
+"""Builder, packaging, spec fields and sampling parameters of what sits on the base `sd`."""
 CLASSES = {207: "golden retriever", 281: "tabby, tabby cat", 999: "toilet tissue"}
 
 
@@ -108,6 +130,98 @@ def sampler_of(
 
 
 @pytest.fixture(scope="session")
+def packaged_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a generator that is no whole pipeline, built on first use for the base `sd`."""
+    root = tmp_path_factory.mktemp("packaged")
+
+    def folder(name: str) -> Path:
+        path = root / name
+        if not path.exists():
+            path.mkdir()
+            PACKAGED[name][0](path, 0)
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packaged_spec() -> Callable[..., GeneratorSpec]:
+    """The spec of a generator that is no whole pipeline, with two steps; keywords are further sampling parameters."""
+
+    def spec(name: str, base: str = "sd", **params: Any) -> GeneratorSpec:
+        _, packaging, fields, own = PACKAGED[name]
+        return GeneratorSpec(
+            name=f"toy--{name}",
+            kind="text-to-image",
+            packaging=packaging,
+            repo_id=f"toy/{name}",
+            revision="1" * 40,
+            family="sd",
+            base=BasePipeline(repo_id=f"toy/{base}", revision="0" * 40),
+            params=SamplingParams(**{"steps": 2} | own | params),
+            **fields,
+        )
+
+    return spec
+
+
+@pytest.fixture(scope="session")
+def load_packaged(
+    model_folder: Callable[[str], Path], packaged_folder: Callable[[str], Path]
+) -> Callable[..., Sampler]:
+    """Load a generator that is no whole pipeline; `folder` and `base` (or `base_folder`) replace the built ones."""
+
+    def loaded(
+        spec: GeneratorSpec,
+        components: ComponentStore | None = None,
+        *,
+        folder: Path | None = None,
+        base: str = "sd",
+        base_folder: Path | None = None,
+        **options: Any,
+    ) -> Sampler:
+        return load_sampler(
+            spec,
+            folder or packaged_folder(spec.name.removeprefix("toy--")),
+            dtype="float32",
+            device="cpu",
+            components=components or ComponentStore(),
+            base_folder=base_folder or model_folder(base),
+            **options,
+        )
+
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def pixels_of(draws_of: Callable[..., tuple[Draw, ...]]) -> Callable[..., list[bytes]]:
+    """The pixels of a batch of two draws."""
+
+    def pixels(sampler: Sampler, **options: Any) -> list[bytes]:
+        batch = Batch.padded(draws_of(2, **options), 2)
+        return [sampled.image.tobytes() for sampled in sampler.sample(batch) if sampled.image is not None]
+
+    return pixels
+
+
+@pytest.fixture(scope="session")
+def fresh_pixels(
+    packaged_spec: Callable[..., GeneratorSpec],
+    load_packaged: Callable[..., Sampler],
+    pixels_of: Callable[..., list[bytes]],
+) -> Callable[[str], list[bytes]]:
+    """What a generator that is no whole pipeline paints on a base that is loaded for it alone; painted once."""
+    painted: dict[str, list[bytes]] = {}
+
+    def pixels(name: str) -> list[bytes]:
+        if name not in painted:
+            painted[name] = pixels_of(load_packaged(packaged_spec(name)))
+        return painted[name]
+
+    return pixels
+
+
+@pytest.fixture(scope="session")
 def draws_of() -> Callable[..., tuple[Draw, ...]]:
     """`count` draws from number `first` on; reserve draws have negative numbers."""
 
@@ -143,19 +257,15 @@ def rows_of() -> Callable[..., list[dict[str, Any]]]:
     """The rows that a worker would commit for a drawn unit (the columns that samplers own or read)."""
 
     def rows(unit: UnitSpec, drawn: Sequence[DrawnImage], sampler: Sampler) -> list[dict[str, Any]]:
-        generator = unit.generator.model_dump(include={"kind", "repo_id", "revision", "family", "architecture"})
-        shared = generator | {
-            "generator": unit.generator.name,
-            "unit": unit.unit,
-            "generation": 0,
+        shared = {
             "scheduler": sampler.scheduler_name,
             "negative_prompt": sampler.negative_prompt,
             "call_kwargs": sampler.call_record(unit.batch_size),
         }
         return [
-            shared
-            | image.draw.model_dump()
-            | {name: getattr(image, name) for name in ("batch", "slot", "sha256", "status", "reason", "prompt_sent")}
+            generated_row(unit, 0, image.draw, batch=image.batch, slot=image.slot, reason=image.reason)
+            | shared
+            | {name: getattr(image, name) for name in ("sha256", "prompt_sent", "truncated")}
             for image in drawn
         ]
 

@@ -65,6 +65,14 @@ def test_id_is_readable_and_depends_on_threads_and_dtype() -> None:
     assert two.details["threads"] == "2"
 
 
+def test_compiled_kernels_are_another_environment_that_names_the_compiler() -> None:
+    plain, compiled = current_environment("cpu", "float32"), current_environment("cpu", "float32", compiled=True)
+    assert "compiler" not in plain.details
+    assert "-float32-compiled-" in compiled.id
+    version = subprocess.run(["c++", "-dumpfullversion"], capture_output=True, text=True, check=True).stdout.strip()
+    assert compiled.details == plain.details | {"compiler": f"gcc version {version}"}
+
+
 def test_pin_threads_sets_torch_and_the_children() -> None:
     pin_threads(1)
     assert torch.get_num_threads() == 1

@@ -42,6 +42,7 @@ class ScriptedSampler:
     def __init__(self, flat: frozenset[int] = frozenset(), same: frozenset[int] = frozenset()) -> None:
         self.flat, self.same = flat, same
         self.batches: list[Batch] = []
+        self.replacements: list[tuple[int, int]] = []
 
     def sample(self, batch: Batch) -> list[SampledImage]:
         self.batches.append(batch)
@@ -52,6 +53,10 @@ class ScriptedSampler:
             return Image.new("RGB", (8, 8), (seed % 256, 0, 0))
         random = np.random.default_rng(10**6 if seed in self.same else seed)
         return Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+
+    def settled(self, draw: Draw, replaced: Draw | None = None) -> Draw:
+        self.replacements += [] if replaced is None else [(draw.index, replaced.index)]
+        return draw
 
     def call_record(self, batch_size: int) -> str:
         return "{}"
@@ -102,6 +107,23 @@ def test_rounds_replace_exactly_what_is_missing(count: int, reserve: int, size: 
     ]
     assert [image.status is Status.ok for image in drawn] == [image.draw.seed not in flat for image in drawn]
     assert sum(image.status is Status.ok for image in drawn) == min(count, good)
+
+
+def test_each_reserve_draw_stands_in_for_one_image_in_their_order() -> None:
+    sampler = ScriptedSampler(frozenset({1, 3, 6}))
+    list(draw_unit(_unit(5, 6, 2), sampler, None))  # 1 and 3 fail; 5 replaces 1; 6 replaces 3 and fails; 7 replaces it
+    assert sampler.replacements == [(-1, 1), (-2, 3), (-3, -2)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(0, 6), st.integers(1, 6), st.integers(1, 6), st.sets(st.integers(0, 14)))
+def test_a_halved_batch_is_numbered_and_padded_by_its_own_size(
+    count: int, reserve: int, planned: int, size: int, flat: set[int]
+) -> None:
+    halved, whole = ScriptedSampler(frozenset(flat)), ScriptedSampler(frozenset(flat))
+    drawn = list(draw_unit(_unit(count, reserve, planned), halved, None, batch_size=size))
+    assert drawn == list(draw_unit(_unit(count, reserve, size), whole, None))
+    assert halved.batches == whole.batches and all(len(batch.draws) == size for batch in halved.batches)
 
 
 def test_a_spent_reserve_leaves_a_shortage() -> None:
@@ -163,6 +185,28 @@ def test_a_dead_decoder_gives_constant_images(load: Callable[..., Any], spec_of:
         sampler._pipeline.vae.decoder.conv_out.weight.zero_()
     (image,) = draw_unit(unit_of(spec_of("sd"), 1), sampler, None)
     assert image.reason is Reason.constant
+
+
+def test_a_decoder_that_whispers_gives_nearly_constant_images(
+    load: Callable[..., Any], spec_of: Specs, unit_of: Units
+) -> None:
+    sampler = load(spec_of("sd"))
+    with torch.no_grad():
+        sampler._pipeline.vae.decoder.conv_out.weight.mul_(0.01)
+    drawn = list(draw_unit(unit_of(spec_of("sd"), 2, reserve=1), sampler, None))
+    assert [image.reason for image in drawn] == [Reason.near_constant] * 3
+    assert all(image.image is None and image.sha256 is not None for image in drawn)
+
+
+def test_a_model_that_ignores_its_noise_repeats_itself(
+    load: Callable[..., Any], spec_of: Specs, unit_of: Units
+) -> None:
+    """The toy DDPM predicts the image itself: at the last step nothing else counts."""
+    sampler = load(spec_of("ddpm"))
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    sampler._pipeline.unet.conv_out.register_forward_hook(lambda module, given, made: picture.expand_as(made).clone())
+    drawn = list(draw_unit(unit_of(spec_of("ddpm"), 3, reserve=2), sampler, None))
+    assert [image.reason for image in drawn] == [Reason.none, *[Reason.repeated] * 4]
 
 
 # The safety checker
