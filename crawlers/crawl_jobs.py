@@ -1,10 +1,13 @@
-"""The rows that a crawl has to make, in rank order: the listing first, then what was asked for by name only."""
+"""The rows that a crawl has to make, in order: what a growing catalog had left out, the hub's listing, and names."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from crawlers.crawl_filters import listing_verdict
 from crawlers.crawl_request import CrawlRequest
+from crawlers.eligibility import Verdict
 from crawlers.listing import ListedModel
+from manifests.catalog import CatalogRow
 from manifests.generator import GeneratorSpec
 from manifests.names import generator_name
 from shards.identifiers import content_hash
@@ -19,6 +22,9 @@ class CrawlJob:
     Attributes:
         listed: what the listing said of the repo; None for a repo that is there by name only.
         spec: the manifest entry that the row is for.
+        verdict: what the filters say of the listing's words; a row that they leave out needs no request.
+        judged_again: the catalog has a row of this rank already, which left the model out.
+        found: that row, when it holds all that was to be found and only a filter stood against it.
     """
 
     repo_id: str
@@ -27,6 +33,9 @@ class CrawlJob:
     named: bool
     listed: ListedModel | None = None
     spec: GeneratorSpec | None = None
+    verdict: Verdict = field(default_factory=Verdict)
+    judged_again: bool = False
+    found: CatalogRow | None = None
 
 
 def crawl_jobs(
@@ -37,7 +46,7 @@ def crawl_jobs(
     is_known: Callable[[str], bool] = lambda repo_id: False,
     known_generators: frozenset[str] = frozenset(),
 ) -> Iterator[CrawlJob]:
-    """Yield every row to be made; the same rows in the same order whenever it is asked again.
+    """Yield every row to be added; the same rows in the same order whenever it is asked again.
 
     A manifest entry takes the place of its repo in the listing; a second entry for the same repo is a row of its own.
 
@@ -57,7 +66,8 @@ def crawl_jobs(
         own = entries.pop(0) if entries else None
         asked_for = own is not None or model.repo_id in named
         named.discard(model.repo_id)
-        yield CrawlJob(model.repo_id, _name(model.repo_id, own), rank, asked_for, model, own)
+        verdict = Verdict() if asked_for else listing_verdict(request, model)
+        yield CrawlJob(model.repo_id, generator_of(model.repo_id, own), rank, asked_for, model, own, verdict)
         rank += 1
     for spec in request.generators:
         if spec in specs.get(spec.repo_id, ()):
@@ -66,11 +76,11 @@ def crawl_jobs(
             rank += 1
     for repo_id in dict.fromkeys(request.named):
         if repo_id in named:
-            yield CrawlJob(repo_id, _name(repo_id, None), rank, True)
+            yield CrawlJob(repo_id, generator_of(repo_id, None), rank, True)
             rank += 1
 
 
-def _name(repo_id: str, spec: GeneratorSpec | None) -> str:
+def generator_of(repo_id: str, spec: GeneratorSpec | None) -> str:
     """Return the generator's folder-safe name; one that is too long for a folder ends in a hash instead."""
     if spec is not None:
         return spec.name

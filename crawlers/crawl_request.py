@@ -1,22 +1,27 @@
 """What a crawl is asked for, and when an existing catalog already answers it.
 
-A catalog only grows: a request for more models appends to it, a request for fewer is answered by it, and a request
-that would judge the same models otherwise is refused, because rows that were sampled from must not change.
+A catalog only grows. A request for more models, or one whose filters and licence rules take more, extends it: models
+that were left out are judged again, models that were taken stay as they are, because they may have been sampled from.
+A request for fewer models is answered by what is there. One whose filters would leave out what was taken, or judge it
+otherwise, is refused.
 """
 
 import re
-from typing import Any
+from collections.abc import Callable
+from datetime import date
+from typing import Any, get_args
 
 from pydantic import Field
 
 from crawlers.eligibility import LicenceRule
+from crawlers.families import FAMILIES
 from crawlers.hub_client import DEFAULT_ENDPOINT
 from manifests.errors import InputError
 from manifests.frozen import FrozenModel
-from manifests.generator import GeneratorSpec
+from manifests.generator import GeneratorSpec, Packaging
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
-_RULES = ("licences_allowed", "licences_denied", "max_per_author", "variant")
+ALL_PACKAGINGS: tuple[Packaging, ...] = get_args(Packaging)
 
 
 class CrawlRequest(FrozenModel):
@@ -34,7 +39,13 @@ class CrawlRequest(FrozenModel):
     generators: tuple[GeneratorSpec, ...] = Field(default=(), description="manifest entries; their values win")
     licences_allowed: tuple[str, ...] = Field(default=(), description="patterns; empty allows all")
     licences_denied: tuple[str, ...] = Field(default=(), description="patterns; denying beats allowing")
+    tasks: tuple[str, ...] = Field(default=(), description="the hub's pipeline tags taken; empty takes any")
+    created_from: date | None = Field(default=None, description="first day of creation taken, UTC")
+    created_until: date | None = Field(default=None, description="last day of creation taken, UTC")
+    packagings: tuple[Packaging, ...] = Field(default=ALL_PACKAGINGS, description="how a generator may lie in its repo")
+    families: tuple[str, ...] = Field(default=(), description="families taken; empty takes any")
     max_per_author: int | None = Field(default=None, ge=1, description="eligible models taken from one uploader")
+    max_per_base: int | None = Field(default=None, ge=1, description="eligible adapters taken of one base model")
     variant: str | None = Field(default=None, description="weight variant to prefer, such as fp16")
 
     @property
@@ -43,29 +54,71 @@ class CrawlRequest(FrozenModel):
 
 
 def check_request(request: CrawlRequest) -> None:
-    """Raise InputError for a repo id that no hub could have, or two manifest entries of one name."""
+    """Raise InputError for a repo id that no hub could have, two manifest entries of one name, or an empty filter."""
     for repo_id in (*request.named, *(spec.repo_id for spec in request.generators)):
         if not _REPO_ID.fullmatch(repo_id):
             raise InputError(f"models: {repo_id!r} is not a repo id; allowed: OWNER/NAME")
     names = [spec.name for spec in request.generators]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"generators: named twice: {', '.join(doubled)}")
+    if unknown := sorted(set(request.families) - set(FAMILIES)):
+        raise InputError(f"families: {', '.join(unknown)} is not known; allowed: {', '.join(FAMILIES)}")
+    if not request.packagings:
+        raise InputError(f"packagings: none is left to take; allowed: {', '.join(ALL_PACKAGINGS)}")
+    if request.created_from and request.created_until and request.created_from > request.created_until:
+        raise InputError(
+            f"created_from: no day lies between {request.created_from} and created_until {request.created_until}"
+        )
+
+
+def _takes_all_of(old: tuple[str, ...], new: tuple[str, ...]) -> bool:
+    """For lists of what is taken, where an empty one takes everything."""
+    return not new or (bool(old) and set(old) <= set(new))
+
+
+def _not_below(old: int | None, new: int | None) -> bool:
+    """For limits, where None is no limit."""
+    return new is None or (old is not None and old <= new)
+
+
+def _not_after(old: date | None, new: date | None) -> bool:
+    return new is None or (old is not None and new <= old)
+
+
+def _not_before(old: date | None, new: date | None) -> bool:
+    return new is None or (old is not None and new >= old)
+
+
+_RULES: dict[str, Callable[[Any, Any], bool]] = {
+    "licences_allowed": _takes_all_of,
+    "licences_denied": lambda old, new: set(new) <= set(old),
+    "tasks": _takes_all_of,
+    "created_from": _not_after,
+    "created_until": _not_before,
+    "packagings": lambda old, new: set(old) <= set(new),
+    "families": _takes_all_of,
+    "max_per_author": _not_below,
+    "max_per_base": _not_below,
+    "variant": lambda old, new: bool(old == new),
+}
+"""Key to whether everything that the old value takes is taken by the new one too."""
 
 
 def check_same_rules(old: CrawlRequest, new: CrawlRequest) -> None:
-    """Raise InputError, naming every differing key, when `new` would judge models of `old`'s catalog otherwise."""
-    changed = [f"{key} ({_show(old, key)} -> {_show(new, key)})" for key in _RULES if _differs(old, new, key)]
+    """Raise InputError, naming every such key, when `new` would leave out models of `old`'s catalog, or judge them
+    otherwise."""
+    changed = [
+        f"{key} ({_show(old, key)} -> {_show(new, key)})"
+        for key, takes_as_much in _RULES.items()
+        if not takes_as_much(getattr(old, key), getattr(new, key))
+    ]
     before = {spec.name: spec for spec in old.generators}
     changed += [f"generator {spec.name}" for spec in new.generators if before.get(spec.name, spec) != spec]
     if changed:
         raise InputError(
-            f"the catalog was made with other settings: {', '.join(changed)}; refresh it, or crawl into another folder"
+            f"the catalog was made with other settings: {', '.join(changed)}; a catalog grows, and what it has taken "
+            "stays: take as much as before, refresh it, or crawl into another folder"
         )
-
-
-def _differs(old: CrawlRequest, new: CrawlRequest, key: str) -> bool:
-    before, after = getattr(old, key), getattr(new, key)
-    return set(before) != set(after) if isinstance(before, tuple) else bool(before != after)
 
 
 def _show(request: CrawlRequest, key: str) -> str:
@@ -73,20 +126,34 @@ def _show(request: CrawlRequest, key: str) -> str:
     return ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
 
 
+def takes_more(old: CrawlRequest, new: CrawlRequest) -> bool:
+    """True when models that `old` left out have to be judged again: `new` is no narrower, and it is wider."""
+    return any(not takes_as_much(getattr(new, key), getattr(old, key)) for key, takes_as_much in _RULES.items())
+
+
+def takes_more_licences(old: CrawlRequest, new: CrawlRequest) -> bool:
+    """The same of the licence rules alone."""
+    keys = ("licences_allowed", "licences_denied")
+    return any(not _RULES[key](getattr(new, key), getattr(old, key)) for key in keys)
+
+
 def covers(old: CrawlRequest, new: CrawlRequest) -> bool:
-    """True when a catalog made for `old` holds every model that `new` asks for."""
+    """True when a catalog made for `old` holds every model that `new` asks for, judged by rules as wide."""
     return union(old, new) == old
 
 
 def union(old: CrawlRequest, new: CrawlRequest) -> CrawlRequest:
-    """Return the request that asks for what either asks for, at `new`'s endpoint and by their common rules."""
+    """Return the request that asks for what either asks for, at `old`'s endpoint and by `new`'s rules, which take no
+    less (see `check_same_rules`)."""
     generators = {spec.name: spec for spec in (*old.generators, *new.generators)}
+    # A list that says the same in another order is no reason to write a new snapshot.
+    wider = [key for key, takes_as_much in _RULES.items() if not takes_as_much(getattr(new, key), getattr(old, key))]
     return old.model_copy(
         update={
-            "endpoint": old.endpoint,
             "count": None if old.count is None or new.count is None else max(old.count, new.count),
             "min_downloads": min(old.min_downloads, new.min_downloads),
             "named": tuple(dict.fromkeys((*old.named, *new.named))),
             "generators": tuple(generators.values()),
+            **{key: getattr(new, key) for key in wider},
         }
     )

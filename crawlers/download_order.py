@@ -1,6 +1,7 @@
 """What a download shall fetch, and which of a repo's files that means."""
 
 import posixpath
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
@@ -9,10 +10,12 @@ from pydantic import Field
 from crawlers.layout import LayoutError, plan_model, plan_pipeline
 from crawlers.model_index import MODEL_INDEX, parse_model_index
 from crawlers.remote_file import RemoteFile
+from manifests.errors import InputError
 from manifests.frozen import FrozenModel
 from manifests.generator import WeightFile
 from shards.identifiers import content_hash
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SMALL_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".vocab")
 _SMALL_BYTES = 64 * 2**20
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".msgpack", ".h5")
@@ -23,6 +26,10 @@ class DownloadOrder(FrozenModel):
 
     Attributes:
         files: the weight files, when the catalog knows them; else they are chosen from what the hub lists.
+        weight_name: the one weight file that is wanted, where there may be many and no pipeline says which.
+        configs_only: take no weights at all.
+        config_folders: take configs from these folders of the repo alone, "" being its root, and from none below
+            them; None for everything in `subfolder`.
         also: patterns of further files. A pickle is never taken, code only by a pattern that ends in `.py`.
     """
 
@@ -31,12 +38,31 @@ class DownloadOrder(FrozenModel):
     files: tuple[WeightFile, ...] = ()
     subfolder: str | None = None
     variant: str | None = None
+    weight_name: str | None = None
+    configs_only: bool = False
+    config_folders: tuple[str, ...] | None = None
     also: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """A short name of what is ordered beside repo and commit."""
         return content_hash(self.model_dump(mode="json", exclude={"repo_id", "revision"}))[:16]
+
+    @property
+    def needs_index(self) -> bool:
+        """True if the pipeline's own description must say which weights are wanted."""
+        return not self.files and self.weight_name is None and not self.configs_only
+
+
+def checked_commit(repo_id: str, revision: str | None) -> str:
+    """Return the revision if it is a commit; only commits are fetched, since branches move.
+
+    Raises:
+        InputError: it is not.
+    """
+    if revision is None or not _COMMIT.fullmatch(revision):
+        raise InputError(f"{repo_id}: revision = {revision!r}: must be a commit of 40 hex digits")
+    return revision
 
 
 class MissingFileError(Exception):
@@ -54,6 +80,7 @@ def config_files(order: DownloadOrder, tree: Iterable[RemoteFile]) -> list[Remot
         file
         for file in tree
         if file.path.startswith(folder)
+        and (order.config_folders is None or posixpath.dirname(file.path) in order.config_folders)
         and file.path.endswith(_SMALL_SUFFIXES)
         and ".index." not in posixpath.basename(file.path)
         and file.size <= _SMALL_BYTES
@@ -73,6 +100,12 @@ def weight_files(order: DownloadOrder, tree: Sequence[RemoteFile], model_index: 
     """
     listed = {file.path: file for file in tree}
     planned = order.files
+    if order.configs_only:
+        return []
+    if order.weight_name is not None and not planned:
+        if order.weight_name.endswith(_PICKLES):
+            raise MissingFileError(f"no safetensors: {order.weight_name} is a pickle")
+        planned = (WeightFile(path=order.weight_name, size=0),)
     if not planned:
         everything = [WeightFile(path=file.path, size=file.size, sha256=file.sha256) for file in tree]
         try:

@@ -1,32 +1,32 @@
-"""The process that downloads: one order in on stdin, one JSON line out on stdout.
+"""The process that downloads: orders in on stdin, answers out on stdout, one JSON line each.
 
-A process of its own because a download must end at its deadline even while bytes trickle in, which the hub client's
-timeouts, being for one read each, do not see; a process can be ended. It also ends by itself when its parent has.
+A process of its own because a download must end at its deadline even while bytes trickle in, which timeouts of single
+reads do not see; a process can be ended. It also ends by itself when its parent has. It serves one order after
+another, since starting it costs most of a second of a core.
+
+The first line in holds the settings; every further line is an order. An answer is `{"short": true}`, any number of
+times before the last, or the last: `{"moved": {...}}` or `{"reason": ..., "detail": ...}`. After a success the repos
+stay pinned until the next line comes in.
 """
 
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from glob import escape
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from crawlers.download_order import (
-    DownloadOrder,
-    MissingFileError,
-    config_files,
-    further_files,
-    index_path,
-    weight_files,
-)
-from crawlers.hub_cache import RepoCache
-from crawlers.hub_client import LIBRARY, HubClient
+from crawlers.download import Downloads
+from crawlers.download_order import DownloadOrder
+from crawlers.download_plan import DISK_FULL, DownloadFailedError
+from crawlers.file_locks import Pins
+from crawlers.hub_client import DEFAULT_ENDPOINT
 from crawlers.hub_errors import (
     DiskFullError,
     FileGoneError,
@@ -37,133 +37,11 @@ from crawlers.hub_errors import (
     classify,
     redact,
 )
-from crawlers.model_index import BadModelIndexError
-from crawlers.remote_file import RemoteFile
-from crawlers.retrying import RetryPolicy
 from shards.statuses import Reason
 
-DISK_FULL = "disk_full"
-_DEAD_PARTIAL_SECONDS = 3600.0
+NICENESS = 5
+"""Below the sampling that goes on beside it; a core that nobody wants is all its own."""
 _PARENT_CHECK_SECONDS = 0.5
-_POLICY = RetryPolicy(attempts=5)
-_SNAPSHOT_POLICY = RetryPolicy(attempts=5, connections=1)
-"""The hub client has by then tried five times itself to get a connection."""
-
-
-class DownloadFailedError(Exception):
-    """The download ended; `reason` is one of `shards.statuses.Reason`, or DISK_FULL."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
-class Download:
-    """One order being carried out. Every step that was done before is skipped, so it can be stopped anywhere."""
-
-    def __init__(self, order: DownloadOrder, endpoint: str, cache_dir: Path, token: str | None) -> None:
-        self._order, self._token, self._endpoint, self._cache_dir = order, token, endpoint, cache_dir
-        self._cache = RepoCache(cache_dir, order.repo_id)
-        self._client = HubClient(endpoint, token, _POLICY)
-
-    def run(self) -> None:
-        """Fetch and verify.
-
-        Raises:
-            DownloadFailedError: with the reason.
-            HubError: as the hub answered, after all retries.
-        """
-        order, cache = self._order, self._cache
-        with cache.locked():
-            receipt = cache.receipt(order.revision, order.key)
-            if receipt is not None and all(cache.is_intact(order.revision, file) for file in receipt):
-                return
-            cache.sweep_partials(time.time() - _DEAD_PARTIAL_SECONDS)
-            files = self._plan()
-            with cache.locked({file.sha256 for file in files if file.sha256} or {order.revision}):
-                self._fetch_intact(files)
-            cache.write_receipt(order.revision, order.key, files)
-
-    def _plan(self) -> list[RemoteFile]:
-        order = self._order
-        tree = self._client.tree(order.repo_id, order.revision)
-        small = config_files(order, tree)
-        index = None
-        described = [file for file in tree if file.path == index_path(order)]
-        if described and not order.files:
-            self._fetch(described)
-            index = _read_json(self._cache.snapshot(order.revision) / index_path(order))
-        try:
-            weights = weight_files(order, tree, index)
-        except MissingFileError as error:
-            raise DownloadFailedError(Reason.missing_file, error.detail) from error
-        except BadModelIndexError as error:
-            raise DownloadFailedError(Reason.bad_config, str(error)) from error
-        chosen = {file.path: file for file in (*small, *further_files(order, tree), *weights)}
-        return sorted(chosen.values(), key=lambda file: file.path)
-
-    def _fetch_intact(self, files: list[RemoteFile]) -> None:
-        """Fetch what is missing; what arrives broken is fetched once more."""
-        revision = self._order.revision
-        for last in (False, True):
-            broken = [file for file in files if not self._cache.is_intact(revision, file)]
-            if not broken:
-                return
-            for file in broken:
-                self._cache.discard(revision, file)
-            self._cache.adopt_blobs(broken)
-            self._check_space(broken)
-            self._fetch(files)
-            if last:
-                broken = [file for file in files if not self._cache.is_intact(revision, file)]
-                self._refuse(broken)
-
-    def _refuse(self, broken: list[RemoteFile]) -> None:
-        """End the download if files are still not what was announced."""
-        revision = self._order.revision
-        came = [file.path for file in broken if (self._cache.snapshot(revision) / file.path).exists()]
-        for file in broken:
-            self._cache.discard(revision, file)
-        if came:
-            raise DownloadFailedError(
-                Reason.checksum_mismatch, f"twice not the bytes that were announced: {', '.join(came)}"
-            )
-        if broken:
-            raise DownloadFailedError(Reason.download_failed, f"did not arrive: {', '.join(f.path for f in broken)}")
-
-    def _check_space(self, files: Iterable[RemoteFile]) -> None:
-        needed = sum(f.size for f in files if not (self._cache.blobs / (f.sha256 or f.blob_id or "-")).exists())
-        free = shutil.disk_usage(self._cache_dir).free
-        if needed > free:
-            raise DownloadFailedError(DISK_FULL, f"{needed} bytes are to be fetched and {free} are free")
-
-    def _fetch(self, files: Iterable[RemoteFile]) -> None:
-        from huggingface_hub import snapshot_download
-
-        patterns = [escape(file.path) for file in files]
-        _SNAPSHOT_POLICY.call(
-            lambda: snapshot_download(
-                self._order.repo_id,
-                revision=self._order.revision,
-                cache_dir=self._cache_dir,
-                endpoint=self._endpoint,
-                token=self._token or False,
-                library_name=LIBRARY,
-                allow_patterns=patterns,
-                max_workers=4,
-                etag_timeout=30,
-            ),
-            self._token,
-        )
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DownloadFailedError(Reason.bad_config, f"{path.name} is not JSON: {error}") from error
-
 
 _REASONS: dict[type[HubError], str] = {
     RepoGatedError: Reason.gated_repo,
@@ -174,27 +52,44 @@ _REASONS: dict[type[HubError], str] = {
 }
 
 
-def carry_out(order: DownloadOrder, endpoint: str, cache_dir: Path, token: str | None) -> dict[str, str]:
-    """Carry out an order. Returns {} when done, else {"reason", "detail"}; the detail holds no token."""
+def carry_out(
+    downloads: Downloads,
+    orders: Sequence[DownloadOrder],
+    token: str | None,
+    *,
+    patience: float = 0.0,
+    short: Callable[[], object] = lambda: None,
+) -> tuple[dict[str, Any], Pins | None]:
+    """Carry out orders that are wanted together. Returns the answer, without any token, and the pins of a success."""
     try:
-        Download(order, endpoint, cache_dir, token).run()
+        moved, pins = downloads.run(orders, patience=patience, short=short)
     except DownloadFailedError as error:
-        return {"reason": str(error.reason), "detail": redact(error.detail, token)}
+        return {"reason": str(error.reason), "detail": redact(error.detail, token)}, None
     except (HubError, OSError) as error:
         typed = classify(error, token)
         reason = _REASONS.get(type(typed), Reason.download_failed) if typed else Reason.download_failed
         detail = typed.detail if typed else redact(f"{type(error).__name__}: {error}", token)
-        return {"reason": str(reason), "detail": detail}
-    return {}
+        return {"reason": str(reason), "detail": detail}, None
+    return {"moved": asdict(moved)}, pins
+
+
+def _fetches_through_client(endpoint: str) -> bool:
+    """True where large files come over Xet: on the public hub, if its library is here and not switched off."""
+    from huggingface_hub import constants
+
+    return endpoint == DEFAULT_ENDPOINT and not constants.HF_HUB_DISABLE_XET and find_spec("hf_xet") is not None
 
 
 def _end_now() -> None:
-    """Remove the partial files that this process has open, then end without waiting for any thread."""
-    with suppress(FileNotFoundError):  # no /proc: a later download sweeps them when they are old
+    """Remove the hub client's partial files that this process has open, then end without waiting for any thread.
+
+    Our own stay: the next download of the same file goes on with them.
+    """
+    with suppress(FileNotFoundError):  # no /proc: a later download sweeps them
         for descriptor in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
                 target = descriptor.readlink()
-                if target.suffix == ".incomplete":
+                if target.suffix == ".incomplete" and not target.name.endswith(".commforge.incomplete"):
                     target.unlink()
     os._exit(143)
 
@@ -206,15 +101,42 @@ def _end_with_parent(parent: int) -> None:
 
 
 def main() -> None:
-    """Read the order, carry it out, say how it ended."""
+    """Read the settings, then carry out one line after another until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too and decides
     signal.signal(signal.SIGTERM, lambda *_: _end_now())
-    asked = json.load(sys.stdin)
-    threading.Thread(target=_end_with_parent, args=(asked["parent"],), daemon=True).start()
-    order = DownloadOrder.model_validate(asked["order"])
-    # Nothing but the answer may reach stdout, whatever a library prints.
-    answer, sys.stdout = sys.stdout, sys.stderr
-    print(json.dumps(carry_out(order, asked["endpoint"], Path(asked["cache_dir"]), asked["token"])), file=answer)
+    settings = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, args=(settings["parent"],), daemon=True).start()
+    os.nice(NICENESS)
+    # Nothing but the answers may reach stdout, whatever a library prints.
+    answers, sys.stdout = sys.stdout, sys.stderr
+
+    def say(answer: dict[str, Any]) -> None:
+        print(json.dumps(answer), file=answers, flush=True)
+
+    downloads = Downloads(
+        settings["endpoint"],
+        Path(settings["cache_dir"]),
+        settings["token"],
+        disk_budget=settings["disk_budget"],
+        through_client=_fetches_through_client(settings["endpoint"]),
+    )
+    pins: Pins | None = None
+    for line in sys.stdin:
+        if pins is not None:
+            pins.out()
+        asked = json.loads(line)
+        orders = [DownloadOrder.model_validate(order) for order in asked["orders"]]
+        if not orders:
+            pins = None
+            continue
+        answer, pins = carry_out(
+            downloads,
+            orders,
+            settings["token"],
+            patience=asked["patience"],
+            short=lambda: say({"short": True}),
+        )
+        say(answer)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class Family:
         pixels: native side, where no config tells it.
         call_kwargs: further arguments that this family needs to be sampled as its authors do, or without hidden
             resampling.
+        scheduler_config: entries that the scheduler needs where the repo's own config does not speak of them.
         negative_prompt: only where guidance is off without one.
         config_tells_size: False where the config's latent side is not the size that the model was trained at.
     """
@@ -32,6 +33,7 @@ class Family:
     steps: int | None = None
     guidance_scale: float | None = None
     call_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    scheduler_config: Mapping[str, Any] = field(default_factory=dict)
     negative_prompt: str | None = None
     config_tells_size: bool = True
 
@@ -43,8 +45,19 @@ FAMILIES: dict[str, Family] = {
     "altdiffusion": Family(pixels=512, steps=50, guidance_scale=7.5),
     "lcm": Family(pixels=512, steps=4, guidance_scale=8.5),
     "sdxl": Family(pixels=1024, steps=50, guidance_scale=5.0),
-    # Zero-terminal-SNR models are over-exposed without rescaled guidance (Lin et al. 2024, arXiv:2305.08891).
-    "sdxl-vpred": Family(pixels=1024, steps=28, guidance_scale=5.0, call_kwargs={"guidance_rescale": 0.7}),
+    # Zero-terminal-SNR models start at the last timestep, and are over-exposed without rescaled guidance (Lin et al.
+    # 2024, arXiv:2305.08891).
+    "sdxl-vpred": Family(
+        pixels=1024,
+        steps=28,
+        guidance_scale=5.0,
+        call_kwargs={"guidance_rescale": 0.7},
+        scheduler_config={
+            "prediction_type": "v_prediction",
+            "rescale_betas_zero_snr": True,
+            "timestep_spacing": "trailing",
+        },
+    ),
     # User interfaces ask for "clip skip 2" here: the last layer but one, which diffusers' SDXL takes by itself.
     "pony": Family(pixels=1024, steps=25, guidance_scale=7.0),
     "illustrious": Family(pixels=1024, steps=28, guidance_scale=6.0),

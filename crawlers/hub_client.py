@@ -7,11 +7,19 @@ another. 429, 5xx and cut connections are asked again; 401, 403 and 404 are answ
 import json
 import time
 from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-from crawlers.hub_errors import HubBusyError, HubError, HubRefusedError, check_endpoint, classify, redact
+from crawlers.hub_errors import (
+    ClientClosedError,
+    HubBusyError,
+    HubError,
+    HubRefusedError,
+    HubUnreachableError,
+    check_endpoint,
+    redact,
+)
+from crawlers.rate_limits import RateLimits
 from crawlers.remote_file import RemoteFile
 from crawlers.retrying import RetryPolicy
 from manifests.errors import InputError
@@ -23,8 +31,19 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 LIBRARY = "commforge"
 LISTING_LIMIT = 64 * 2**20
 """Bytes of one page of a listing."""
+INFO_LIMIT = 64 * 2**20
+"""Bytes of what the hub says of one model; a repo may have many thousands of files."""
 CONFIG_LIMIT = 4 * 2**20
 """Bytes: no config of a pipeline is larger, and a crawl does not read what is."""
+
+_LISTING = {"filter": "diffusers", "sort": "downloads"}
+
+
+class Answer(NamedTuple):
+    """A body, and the address of the next page of a listing."""
+
+    body: bytes
+    next_page: str | None = None
 
 
 class HubClient:
@@ -40,38 +59,66 @@ class HubClient:
         token: str | None = None,
         policy: RetryPolicy | None = None,
         request_seconds: float = 30.0,
+        *,
+        limits: RateLimits | None = None,
     ) -> None:
-        """Raises InputError when `endpoint` is not an address."""
-        from huggingface_hub import HfApi
+        """Args:
+            limits: those of another client of the same hub and token, to keep them together.
 
+        Raises:
+            InputError: `endpoint` is not an address.
+        """
         self.endpoint = check_endpoint(endpoint)
         self.token = token
         self.policy = policy or RetryPolicy()
-        self._request_seconds = request_seconds
-        self._api = HfApi(endpoint=self.endpoint, token=token or False, library_name=LIBRARY)
+        self.limits = limits or RateLimits()
+        self.request_seconds = request_seconds
+
+    def close(self) -> None:
+        """End the waits of all threads; what they wait for is not asked any more."""
+        self.limits.close()
 
     def model_info(self, repo_id: str, revision: str | None = None, *, files: bool = True) -> "ModelInfo":
         """Return what the hub knows of a model; with `files` also each file's size and LFS sha256."""
+        from huggingface_hub.hf_api import ModelInfo
 
-        def ask() -> "ModelInfo":
-            try:
-                return self._api.model_info(
-                    repo_id, revision=revision, files_metadata=files, timeout=self._request_seconds
-                )
-            except (KeyError, TypeError, ValueError) as error:
-                if typed := classify(error, self.token):
-                    raise typed from error
-                raise HubRefusedError(f"{repo_id}: the hub's answer cannot be read: {error!r}") from error
+        answer = _json(self._ask(self._info_url(repo_id, revision, files), INFO_LIMIT).body, repo_id)
+        try:
+            return ModelInfo(**answer)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HubRefusedError(f"{repo_id}: the hub's answer cannot be read: {error!r}") from error
 
-        return self.policy.call(ask, self.token)
+    def whoami(self) -> dict[str, Any]:
+        """Return what the hub knows of the token's owner.
 
-    def listing_pages(self, cursor: str | None = None, page_size: int = 500) -> Iterator[tuple[list[Any], str | None]]:
+        The hub limits this call more than others: `doctor` asks it once, a crawl never.
+        """
+        answer = _json(self._ask(f"{self.endpoint}/api/whoami-v2", CONFIG_LIMIT).body, "the token's owner")
+        if not isinstance(answer, dict):
+            raise HubRefusedError("the hub's answer about the token cannot be read")
+        return answer
+
+    def check_answers(self) -> None:
+        """Ask for one entry of the listing: whether it is one repo that makes trouble, or the hub.
+
+        Raises:
+            HubUnreachableError: the hub.
+        """
+        query = urlencode({**_LISTING, "limit": 1})
+        try:
+            self._ask(f"{self.endpoint}/api/models?{query}", LISTING_LIMIT)
+        except ClientClosedError:
+            raise
+        except HubError as error:
+            raise HubUnreachableError(error.detail, retry_after=error.retry_after) from error
+
+    def listing_pages(self, cursor: str | None = None, page_size: int = 1000) -> Iterator[tuple[list[Any], str | None]]:
         """Yield pages of all diffusers models, most downloaded first: (entries, cursor of the next page).
 
         `HfApi.list_models` asks the same; it cannot be stopped and taken up again at a page, which a crawl that may
         be killed needs, so the `Link` headers are followed here.
         """
-        query = urlencode({"filter": "diffusers", "sort": "downloads", "limit": page_size})
+        query = urlencode({**_LISTING, "limit": page_size})
         yield from self._pages(cursor or f"{self.endpoint}/api/models?{query}", "the model listing")
 
     def tree(self, repo_id: str, revision: str) -> list[RemoteFile]:
@@ -87,8 +134,8 @@ class HubClient:
         """Yield (entries, address of the next page), following `Link` headers."""
         following: str | None = url
         while following is not None:
-            body, following = self.policy.call(partial(self._get, self._own(following), LISTING_LIMIT), self.token)
-            entries = _json(body, what)
+            answer = self._ask(self._own(following), LISTING_LIMIT)
+            entries, following = _json(answer.body, what), answer.next_page
             if not isinstance(entries, list):
                 raise HubRefusedError(f"{what} is not a list; is this the address of a hub?")
             yield entries, following
@@ -99,34 +146,81 @@ class HubClient:
         Raises:
             ValueError: the file is there and is not JSON.
         """
-        url = f"{self.endpoint}/{repo_id}/resolve/{quote(revision, safe='')}/{quote(path)}"
-        body, _ = self.policy.call(lambda: self._get(url, CONFIG_LIMIT), self.token)
-        return json.loads(body.decode("utf-8"))
+        return json.loads(self.read_bytes(repo_id, revision, path, CONFIG_LIMIT).decode("utf-8"))
+
+    def read_bytes(self, repo_id: str, revision: str, path: str, limit: int) -> bytes:
+        """Return a file of a repo at a commit; HubRefusedError when it has more than `limit` bytes."""
+        return self._ask(self._file_url(repo_id, revision, path), limit).body
+
+    def read_range(self, repo_id: str, revision: str, path: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of a file from `start` on, fewer where it ends before.
+
+        A server that knows no ranges sends the file from its beginning; it is not read further than wanted.
+        """
+        return self._ask(self._file_url(repo_id, revision, path), start + length, (start, length)).body
+
+    def _info_url(self, repo_id: str, revision: str | None, files: bool) -> str:
+        at = f"/revision/{quote(revision, safe='')}" if revision is not None else ""
+        return f"{self.endpoint}/api/models/{_checked(repo_id)}{at}{'?blobs=true' if files else ''}"
+
+    def _file_url(self, repo_id: str, revision: str, path: str) -> str:
+        return f"{self.endpoint}/{_checked(repo_id)}/resolve/{quote(revision, safe='')}/{quote(path)}"
+
+    def _ask(self, url: str, limit: int, window: tuple[int, int] | None = None) -> Answer:
+        """Ask until there is an answer, never faster than the hub allows all of us together."""
+        bucket = self.limits.bucket_of(url)
+
+        def ask() -> Answer:
+            self.limits.wait(bucket)
+            return self._get(url, limit, window)
+
+        return self.policy.call(
+            ask, self.token, sleep=self.limits.sleep, refused=lambda seconds: self.limits.refused(bucket, seconds)
+        )
 
     def _own(self, url: str) -> str:
         """`url` at our endpoint: a mirror may repeat the hub's own addresses, and the token goes nowhere else."""
         ours, given = urlsplit(self.endpoint), urlsplit(url)
         return urlunsplit((ours.scheme, ours.netloc, given.path, given.query, ""))
 
-    def _get(self, url: str, limit: int) -> tuple[bytes, str | None]:
-        """GET with a deadline for the whole body: (body, address of the next page)."""
+    def _get(self, url: str, limit: int, window: tuple[int, int] | None = None) -> Answer:
+        """GET once, with a deadline for the whole body; of a `window`, (first byte, bytes), nothing but that."""
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
         headers = build_hf_headers(token=self.token or False, library_name=LIBRARY)
-        deadline = time.monotonic() + self._request_seconds
-        with get_session().stream("GET", url, headers=headers, timeout=self._request_seconds) as response:
+        if window is not None:
+            headers["Range"] = f"bytes={window[0]}-{sum(window) - 1}"
+        deadline = time.monotonic() + self.request_seconds
+        with get_session().stream("GET", url, headers=headers, timeout=self.request_seconds) as response:
             if response.status_code >= 400:
                 response.read()
             hf_raise_for_status(response)
+            self.limits.heard(self.limits.bucket_of(url), response.headers)
             body = bytearray()
             for chunk in response.iter_bytes():
                 body += chunk
+                if window is not None and len(body) >= (wanted := window[1] if response.status_code == 206 else limit):
+                    return Answer(bytes(body[wanted - window[1] : wanted]))
                 if len(body) > limit:
                     raise HubRefusedError(f"{redact(url)}: more than {limit} bytes")
                 # The client's own timeouts are for one read: a trickle never runs into them.
                 if time.monotonic() > deadline:
-                    raise HubBusyError(f"{redact(url)}: not finished within {self._request_seconds:g} s")
-            return bytes(body), response.links.get("next", {}).get("url")
+                    raise HubBusyError(f"{redact(url)}: not finished within {self.request_seconds:g} s")
+            if window is not None:
+                return Answer(bytes(body if response.status_code == 206 else body[window[0] :]))
+            return Answer(bytes(body), response.links.get("next", {}).get("url"))
+
+
+def _checked(repo_id: str) -> str:
+    """Return a repo id that is safe in an address: cards name bases that no hub could have."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise HubRefusedError(f"{repo_id!r} is not a repo id") from error
+    return repo_id
 
 
 def _remote_file(entry: Any) -> RemoteFile:

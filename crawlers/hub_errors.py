@@ -57,6 +57,10 @@ class HubUnreachableError(HubError):
     transient = True
 
 
+class ClientClosedError(HubError):
+    """Nobody waits for the answer any more: the client was closed while the request waited for its turn."""
+
+
 class DiskFullError(HubError):
     """The disk that holds the cache is full, or a quota is reached."""
 

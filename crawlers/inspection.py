@@ -5,31 +5,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from crawlers.base_resolution import verdict_of
 from crawlers.crawl_request import CrawlRequest
-from crawlers.eligibility import Verdict, judge_pipeline
+from crawlers.eligibility import Verdict
 from crawlers.families import FAMILIES
 from crawlers.family_evidence import identify_family
-from crawlers.hub_client import CONFIG_LIMIT, HubClient
-from crawlers.hub_errors import (
-    FileGoneError,
-    HubError,
-    HubUnreachableError,
-    RepoGatedError,
-    RepoGoneError,
-    RevisionGoneError,
-)
-from crawlers.layout import LayoutError, describe_without_index, plan_pipeline
+from crawlers.hub_client import HubClient
+from crawlers.hub_errors import ClientClosedError, HubError, HubUnreachableError
 from crawlers.lineage import named_bases
 from crawlers.listing import ListedModel
-from crawlers.model_index import MODEL_INDEX, BadModelIndexError, ModelIndex, find_model_indexes, parse_model_index
+from crawlers.memory_estimate import gpu_memory_bytes, variant_dtype
+from crawlers.package_inspection import look_at_package
 from crawlers.parameters import ParameterEvidence, resolve_parameters
-from crawlers.pipeline_classes import PIPELINE_CLASSES
+from crawlers.pipeline_inspection import denoiser_dtype, has_pipeline, look_at_pipeline, repo_files
 from manifests.generator import GeneratorSpec, WeightFile
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
-
-_CONFIGURED = ("unet", "transformer", "prior", "vae", "vqvae", "movq", "scheduler")
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,11 @@ def not_looked_at(model: ListedModel, verdict: Verdict) -> Finding:
 
 
 def inspect_repo(
-    client: HubClient, repo_id: str, request: CrawlRequest, listed: ListedModel | None, spec: GeneratorSpec | None
+    client: HubClient,
+    repo_id: str,
+    request: CrawlRequest,
+    listed: ListedModel | None,
+    spec: GeneratorSpec | None,
 ) -> Finding:
     """Look at one repo. Whatever is wrong with it becomes its reason; nothing about one repo ends a crawl.
 
@@ -72,24 +68,16 @@ def inspect_repo(
         spec: the manifest entry of this repo, whose values win.
 
     Raises:
-        HubUnreachableError: the hub itself is gone, which says nothing about the repo.
+        HubUnreachableError, ClientClosedError: the hub or whoever asks is gone, which says nothing about the repo.
     """
     look = _Look(_listed_fields(listed) if listed else {"author": repo_id.split("/")[0]})
     try:
         info = client.model_info(repo_id, revision=spec.revision if spec else None)
         return _look_inside(client, repo_id, info, request, spec, look)
-    except HubUnreachableError:
+    except (HubUnreachableError, ClientClosedError):
         raise
     except HubError as error:
-        return look.end(_verdict_of(error))
-
-
-def _verdict_of(error: HubError) -> Verdict:
-    if isinstance(error, RepoGatedError):
-        return Verdict("gated", error.detail)
-    if isinstance(error, (RepoGoneError, RevisionGoneError)):
-        return Verdict("gone", error.detail)
-    return Verdict("unavailable", error.detail)
+        return look.end(verdict_of(error))
 
 
 def _look_inside(
@@ -111,95 +99,82 @@ def _look_inside(
         return look.end(licence)
     if info.gated and client.token is None:
         return look.end(Verdict("gated", f"access is granted by {info.gated} approval, and no token was given"))
-    files = [_weight_file(sibling) for sibling in info.siblings or ()]
-    paths = {file.path for file in files}
-    index = _read_index(client, info, files, spec)
-    if isinstance(index, Verdict):
-        return look.end(index)
-    look.fields |= {"pipeline_class": index.pipeline_class, "subfolder": index.folder or None}
-    if (known := PIPELINE_CLASSES.get(index.pipeline_class)) is not None:
-        look.fields["kind"] = known.kind
-    verdict = judge_pipeline(index, paths, code_allowed=bool(spec and spec.revision))
-    if not verdict.eligible or known is None:
+    files = repo_files(info)
+    if _is_pipeline(files, spec):
+        verdict = _look_at_pipeline(client, info, files, card, request, spec, look)
+    else:
+        package = look_at_package(client, info, files, card, look.bases, request, spec)
+        look.bases = package.bases
+        look.fields |= package.fields | {"base_model": ", ".join(package.bases) or None}
+        verdict = package.verdict
+    look.fields |= _manifest_fields(spec)
+    if not verdict.eligible:
         return look.end(verdict)
-    try:
-        variant = (spec.variant if spec else None) or request.variant
-        plan = plan_pipeline(index, files, variant=variant)
-    except LayoutError as problem:
-        return look.end(Verdict(problem.reason, problem.detail))
-    look.fields |= {"files": plan.files, "weight_bytes": plan.bytes, "variant": plan.variant}
-    try:
-        configs = _read_configs(client, info, index, paths)
-    except BadModelIndexError as error:
-        return look.end(Verdict("bad_model_index", str(error)))
-    match = identify_family(index, configs, (info.id, *look.bases))
+    agrees = _manifest_kind_agrees(spec, look.fields["kind"])
+    return look.end(verdict if agrees.eligible else agrees)
+
+
+def _is_pipeline(files: list[WeightFile], spec: GeneratorSpec | None) -> bool:
+    """True where the repo is to be looked at as a whole pipeline: the manifest says so, or says nothing and it is."""
+    if spec is not None and "packaging" in spec.model_fields_set:
+        return spec.packaging == "pipeline"
+    if spec is not None and spec.subfolder is not None:
+        return True
+    return has_pipeline(files) and (spec is None or spec.weight_name is None)
+
+
+def _look_at_pipeline(
+    client: HubClient,
+    info: "ModelInfo",
+    files: list[WeightFile],
+    card: Mapping[str, Any],
+    request: CrawlRequest,
+    spec: GeneratorSpec | None,
+    look: _Look,
+) -> Verdict:
+    """Fill in what a whole pipeline tells."""
+    seen = look_at_pipeline(
+        client,
+        info,
+        files,
+        subfolder=spec.subfolder if spec is not None else None,
+        variant=(spec.variant if spec is not None else None) or request.variant,
+        code_allowed=bool(spec and spec.revision),
+    )
+    index, known, plan = seen.index, seen.known, seen.plan
+    if index is not None:
+        look.fields |= {"pipeline_class": index.pipeline_class, "subfolder": index.folder or None}
+    if known is not None:
+        look.fields["kind"] = known.kind
+    if plan is not None:
+        look.fields |= {"files": plan.files, "weight_bytes": plan.bytes, "variant": plan.variant}
+    if not seen.verdict.eligible or index is None or known is None or plan is None:
+        return seen.verdict
+    match = identify_family(index, seen.configs, (info.id, *look.bases))
     # A manifest may name the family of a repo that its configs do not give away.
     named_family = spec.family if spec is not None and spec.family in FAMILIES else match.family
+    paths = sorted(file.path for file in files)
     evidence = ParameterEvidence(
-        named_family, info.id, known.takes, configs, card, sorted(paths), spec.params if spec else None
+        named_family, info.id, known.takes, seen.configs, card, paths, spec.params if spec else None
     )
-    look.fields["params"] = resolve_parameters(evidence)
-    look.fields |= {"kind": match.kind, "family": match.family, "architecture": match.architecture}
-    look.fields |= {"family_evidence": match.evidence} | _manifest_fields(spec)
-    return look.end(_manifest_kind_agrees(spec, match.kind))
+    params = resolve_parameters(evidence)
+    dtype = denoiser_dtype(client, info, plan.files)
+    weights = [(file, variant_dtype(file.path) or dtype) for file in plan.files]
+    look.fields |= {
+        "params": params,
+        "kind": match.kind,
+        "family": match.family,
+        "architecture": match.architecture,
+        "family_evidence": match.evidence,
+        "gpu_memory_bytes": gpu_memory_bytes(named_family, params, seen.configs, weights),
+    }
+    return Verdict()
 
 
 def _manifest_kind_agrees(spec: GeneratorSpec | None, kind: str) -> Verdict:
     if spec is not None and spec.kind != kind:
         return Verdict("unsupported_pipeline", f"the manifest says {spec.kind}, the pipeline is {kind}")
     return Verdict()
-
-
-def _read_index(
-    client: HubClient, info: "ModelInfo", files: list[WeightFile], spec: GeneratorSpec | None
-) -> ModelIndex | Verdict:
-    sizes = {file.path: file.size for file in files}
-    folders = find_model_indexes(sizes)
-    if spec is not None and spec.subfolder is not None:
-        if f"{spec.subfolder}/{MODEL_INDEX}" not in sizes:
-            return Verdict("no_model_index", f"{spec.subfolder}/{MODEL_INDEX} is not in the repo")
-        folders = [spec.subfolder]
-    if not folders:
-        return Verdict("no_model_index", describe_without_index(sizes))
-    path = f"{folders[0]}/{MODEL_INDEX}" if folders[0] else MODEL_INDEX
-    if sizes[path] > CONFIG_LIMIT:
-        return Verdict("bad_model_index", f"{path} has {sizes[path]} bytes")
-    try:
-        return parse_model_index(_read_json(client, info, path), folders[0])
-    except BadModelIndexError as error:
-        return Verdict("bad_model_index", str(error))
-
-
-def _read_configs(
-    client: HubClient, info: "ModelInfo", index: ModelIndex, paths: set[str]
-) -> dict[str, Mapping[str, Any]]:
-    configs: dict[str, Mapping[str, Any]] = {}
-    for part in index.components:
-        name = "scheduler_config.json" if part.name == "scheduler" else "config.json"
-        path = index.path(part.name, name)
-        if part.name in _CONFIGURED and path in paths:
-            config = _read_json(client, info, path)
-            if not isinstance(config, dict):
-                raise BadModelIndexError(f"{path} is not a JSON object")
-            configs[part.name] = config
-    for name in ("scheduler", "vae", "vqvae", "movq"):  # there, even if nothing is known of it
-        if index.component(name) is not None:
-            configs.setdefault(name, {})
-    return configs
-
-
-def _read_json(client: HubClient, info: "ModelInfo", path: str) -> Any:
-    try:
-        return client.read_json(info.id, info.sha or "main", path)
-    except ValueError as error:  # not JSON, or not text at all
-        raise BadModelIndexError(f"{path} is not JSON: {error}") from error
-    except FileGoneError as error:
-        raise FileGoneError(f"{path} is listed and answers 404") from error
-
-
-def _weight_file(sibling: Any) -> WeightFile:
-    size = sibling.lfs.size if sibling.lfs else sibling.size
-    return WeightFile(path=sibling.rfilename, size=size or 0, sha256=sibling.lfs.sha256 if sibling.lfs else None)
 
 
 def _listed_fields(model: ListedModel) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             if not raw.endswith(b"\n"):
                 return
             try:
-                line = json.loads(raw)
+                line = json.loads(raw.decode())  # decoded here: json.loads would guess the encoding of each line
             except ValueError:
                 return
             end += len(raw)

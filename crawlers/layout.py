@@ -89,13 +89,16 @@ def plan_pipeline(index: ModelIndex, files: Sequence[WeightFile], *, variant: st
     return WeightPlan(tuple(plan), used)
 
 
-def plan_model(files: Sequence[WeightFile], folder: str = "") -> WeightPlan:
-    """Choose the weights of a single model, such as a safety checker or a captioner.
+def plan_model(files: Sequence[WeightFile], folder: str = "", library: str = "transformers") -> WeightPlan:
+    """Choose the weights of a single model, such as a safety checker, a captioner or a pipeline's denoiser.
+
+    Args:
+        library: that will load it; each looks for other names first.
 
     Raises:
         LayoutError: no safetensors.
     """
-    found = _sets_of(Component("the model", "transformers", "Model"), folder, files)
+    found = _sets_of(Component("the model", library, "Model"), folder, files)
     best = next((s for s in found if s.variant is None), found[0])
     return WeightPlan(best.files, best.variant)
 

@@ -7,7 +7,7 @@ byte, those of an earlier model.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from crawlers.base_aliases import MOVED_BASES
 from manifests.generator import WeightFile
@@ -70,18 +70,21 @@ def resolve_lineage(repo_id: str, bases: Sequence[str], lookup: Lookup) -> Linea
         notes.append(f"merged from {len(bases)} bases; lineage follows {bases[0]}")
     seen = {repo_id}
     while following and len(seen) <= _MAX_DEPTH:
-        step = _resolve_alias(following[0], lookup, notes)
+        step = resolve_alias(following[0], lookup, notes)
         if step in seen:
             break
         seen.add(step)
         current = step
         known = lookup(step)
         following = known.bases if known is not None else ()
-    return Lineage(_resolve_alias(current, lookup, notes) if current == repo_id else current, tuple(notes))
+    return Lineage(resolve_alias(current, lookup, notes) if current == repo_id else current, tuple(notes))
 
 
-def _resolve_alias(repo_id: str, lookup: Lookup, notes: list[str]) -> str:
-    """Return where a base moved to, or its own id where it did not or where the weights contradict the alias."""
+def resolve_alias(repo_id: str, lookup: Lookup, notes: list[str]) -> str:
+    """Return where a base moved to, or its own id where it did not or where the weights contradict the alias.
+
+    What was decided about an alias is appended to `notes`.
+    """
     moved = MOVED_BASES.get(repo_id)
     if moved is None:
         return repo_id
@@ -111,11 +114,18 @@ def denoiser_hash(files: Sequence[WeightFile]) -> str | None:
     return "+".join(sorted(safe)) or None
 
 
+class FirstComeMap(Protocol):
+    """A dict of texts, or what can do this much of one."""
+
+    def setdefault(self, key: str, value: str, /) -> str: ...
+
+
 class SharedWeights:
     """Remembers whose denoiser weights were seen first: a re-upload belongs to the lineage of the original."""
 
-    def __init__(self) -> None:
-        self._roots: dict[str, str] = {}
+    def __init__(self, roots: "FirstComeMap | None" = None) -> None:
+        """`roots` is where to remember them; a dict, unless they may be too many for one."""
+        self._roots: FirstComeMap = {} if roots is None else roots
 
     def adopt(self, lineage: Lineage, repo_id: str, files: Sequence[WeightFile]) -> Lineage:
         """Return the lineage of a repo, taken from an earlier model with the same denoiser if it names no base."""

@@ -1,76 +1,78 @@
 """The last step of a crawl: once every row is known, each gets its root. Bases outside the catalog are asked for."""
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from crawlers.base_aliases import MOVED_BASES
 from crawlers.hub_client import HubClient
-from crawlers.hub_errors import HubError, HubUnreachableError
+from crawlers.hub_errors import ClientClosedError, HubError, HubUnreachableError
 from crawlers.lineage import KnownRepo, Lineage, SharedWeights, named_bases, resolve_lineage, weight_hashes
+from crawlers.spilled import SpilledMap
 from manifests.catalog import CatalogRow
 from manifests.generator import WeightFile
 
 _ALIASED = frozenset(MOVED_BASES) | frozenset(MOVED_BASES.values())
+_NOBODY = "null"
+"""What the hub could not describe, as the map holds it."""
 
 
 class LineagePass:
-    """Knows the bases of all rows, and of further repos as far as the hub could tell."""
+    """Knows the bases of all rows, and of further repos as far as the hub could tell. Its memory is constant."""
 
-    def __init__(self, client: HubClient, record: Callable[[Mapping[str, Any]], None]) -> None:
-        """`record` writes an answer of the hub to the journal, so that it is asked for once only."""
+    def __init__(self, client: HubClient) -> None:
+        """`client` should remember what it asks: a crawl that goes on after a kill asks for the same again."""
         self._client = client
-        self._record = record
-        self._known: dict[str, KnownRepo | None] = {}
-        self._shared = SharedWeights()
+        self._known = SpilledMap()
+        self._shared = SharedWeights(SpilledMap())
 
-    def add_rows(self, rows: Iterable[tuple[CatalogRow, tuple[str, ...]]]) -> None:
-        """Learn the bases that rows name, and the weights of those that an alias is about."""
-        for row, bases in rows:
-            if row.revision is not None:
-                weights = weight_hashes(row.files) if row.repo_id in _ALIASED else None
-                self._known[row.repo_id] = KnownRepo(bases, weights)
+    def add(self, repo_id: str, bases: Iterable[str], files: Iterable[Mapping[str, Any]] | None) -> None:
+        """Learn the bases that a row names; of a repo that an alias is about also its weights (`files` as stored)."""
+        weights = None
+        if repo_id in _ALIASED and files is not None:
+            weights = weight_hashes([WeightFile.model_validate(file) for file in files])
+        self._learn(repo_id, KnownRepo(tuple(bases), weights))
 
-    def add_answers(self, answers: Iterable[Mapping[str, Any]]) -> None:
-        """Learn what an earlier part of this crawl had asked the hub for."""
-        for answer in answers:
-            known = None if answer["bases"] is None else KnownRepo(tuple(answer["bases"]), answer["weights"])
-            self._known[answer["repo_id"]] = known
-
-    def ask_for_bases(self, row: CatalogRow, bases: tuple[str, ...]) -> None:
-        """Ask the hub for whatever is missing on the way from an eligible row to its root.
+    def ask_for_bases(self, repo_id: str, bases: tuple[str, ...]) -> None:
+        """Ask the hub for whatever is missing on the way from a row to its root.
 
         Raises:
             HubUnreachableError: the hub is gone.
         """
-        if row.eligible and row.lineage is None:
-            resolve_lineage(row.repo_id, bases, self._ask)
+        resolve_lineage(repo_id, bases, self._ask)
 
     def resolve(self, row: CatalogRow, bases: tuple[str, ...]) -> CatalogRow:
         """Return the row with its lineage; notes on aliases and merges join its detail."""
         if row.lineage is not None:  # a manifest said it
             return row
-        lineage = resolve_lineage(row.repo_id, bases, self._known.get)
+        lineage = resolve_lineage(row.repo_id, bases, self._recall)
         lineage = self._shared.adopt(lineage, row.repo_id, row.files)
-        detail = "; ".join((*((row.detail,) if row.detail else ()), *lineage.notes)) or None
+        new = (note for note in lineage.notes if note not in (row.detail or ""))
+        detail = "; ".join((*((row.detail,) if row.detail else ()), *new)) or None
         return row.model_copy(update={"lineage": lineage.root, "detail": detail})
 
-    def remember(self, row: CatalogRow) -> None:
+    def remember(self, repo_id: str, lineage: str | None, files: Iterable[Mapping[str, Any]]) -> None:
         """Let later rows with the same weights join the lineage of a row that is kept as it is."""
-        self._shared.adopt(Lineage(row.lineage or row.repo_id), row.repo_id, row.files)
+        kept = [WeightFile.model_validate(file) for file in files]
+        self._shared.adopt(Lineage(lineage or repo_id), repo_id, kept)
+
+    def _learn(self, repo_id: str, known: KnownRepo | None) -> None:
+        self._known[repo_id] = _NOBODY if known is None else json.dumps([known.bases, known.weights])
+
+    def _recall(self, repo_id: str) -> KnownRepo | None:
+        told = json.loads(self._known.get(repo_id) or _NOBODY)
+        return None if told is None else KnownRepo(tuple(told[0]), told[1])
 
     def _ask(self, repo_id: str) -> KnownRepo | None:
-        if repo_id not in self._known:
-            self._known[repo_id] = known = self._look_up(repo_id)
-            bases = None if known is None else list(known.bases)
-            weights = known.weights if known is not None else None
-            self._record({"base": {"repo_id": repo_id, "bases": bases, "weights": weights}})
-        return self._known[repo_id]
+        if self._known.get(repo_id) is None:
+            self._learn(repo_id, self._look_up(repo_id))
+        return self._recall(repo_id)
 
     def _look_up(self, repo_id: str) -> KnownRepo | None:
         aliased = repo_id in _ALIASED
         try:
             info = self._client.model_info(repo_id, files=aliased)
-        except HubUnreachableError:
+        except (HubUnreachableError, ClientClosedError):
             raise
         except HubError:
             return None

@@ -1,17 +1,17 @@
 """The hub's models in the order of downloads, spooled to disk: the ranking is frozen before the first model is asked.
 
 The spool makes a crawl resumable in the middle of the listing (each page is followed by the cursor of the next) and
-keeps its memory constant but for eight bytes' hash of each listed id.
+keeps its memory constant.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crawlers.hub_client import HubClient
 from crawlers.journal import append_line, read_lines
+from crawlers.spilled import SpilledSet
 
 
 @dataclass(frozen=True)
@@ -37,45 +37,50 @@ def spool_listing(
     min_downloads: int,
     is_known: Callable[[str], bool],
     progress: Callable[[int], object],
-) -> None:
+) -> int:
     """Write the first `count` models that are not known yet to `spool`, going on where an earlier call was stopped.
+
+    Returns:
+        how many models are in the spool.
 
     Raises:
         HubError: the hub gives no listing.
     """
-    seen: set[int] = set()
-    found, cursor, begun = 0, None, False
-    keep = 0
+    seen = SpilledSet()
+    found, cursor, begun, keep = 0, None, False, 0
+    page: list[str] = []
     for line, end in read_lines(spool):
         if "model" in line:
-            seen.add(id_hash(line["model"]["repo_id"]))
-        else:
-            begun, cursor, found, keep = True, line["next"], len(seen), end
+            page.append(line["model"]["repo_id"])
+            continue
+        # Only now: of a page that was cut off before its cursor, nothing counts as seen.
+        found += sum(seen.add(repo_id) for repo_id in page)
+        begun, cursor, keep, page = True, line["next"], end, []
     if begun and cursor is None:
-        return
+        return found
     with spool.open("ab") as file:
         file.truncate(keep)  # a page without its cursor is read again as a whole
-        if not begun:
-            seen.clear()
         if count == 0:
             append_line(file, {"next": None})
-            return
+            return 0
         for entries, following in client.listing_pages(cursor):
             ended = following is None
             for model in (_listed(entry) for entry in entries):
-                if model is None or id_hash(model.repo_id) in seen or is_known(model.repo_id):
+                if model is None or is_known(model.repo_id):
                     continue
                 if (model.downloads or 0) < min_downloads or (count is not None and found >= count):
                     ended = True
                     break
-                seen.add(id_hash(model.repo_id))
+                if not seen.add(model.repo_id):  # it sank to this page while the one before was read
+                    continue
                 found += 1
-                append_line(file, {"model": asdict(model)}, flush=False)
+                append_line(file, {"model": vars(model)}, flush=False)
             ended = ended or (count is not None and found >= count)
             append_line(file, {"next": None if ended else following})
             progress(found)
             if ended:
-                return
+                break
+    return found
 
 
 def read_listing(spool: Path) -> Iterator[ListedModel]:
@@ -98,8 +103,3 @@ def _listed(entry: Any) -> ListedModel | None:
         pipeline_tag=entry.get("pipeline_tag"),
         tags=tuple(tag for tag in entry.get("tags") or () if isinstance(tag, str)),
     )
-
-
-def id_hash(repo_id: str) -> int:
-    """Return eight bytes' hash of a repo id, for sets that may grow to every model of the hub."""
-    return int.from_bytes(hashlib.blake2b(repo_id.encode(), digest_size=8).digest(), "big")

@@ -7,7 +7,7 @@ only a part of a pipeline.
 
 from dataclasses import dataclass
 
-from manifests.generator import GeneratorKind
+from manifests.generator import GeneratorKind, Packaging
 
 ALL_ARGUMENTS = frozenset({"steps", "guidance_scale", "size", "negative_prompt"})
 _NO_NEGATIVE = ALL_ARGUMENTS - {"negative_prompt"}
@@ -107,3 +107,46 @@ NEEDS_ANOTHER_REPO: dict[str, str] = {
     "KandinskyV22PriorPipeline": "a prior without its decoder",
 }
 """Why some text-to-image pipelines cannot be sampled from their repo alone."""
+
+_STABLE_DIFFUSION = frozenset(
+    {
+        "StableDiffusionPipeline",
+        "StableDiffusionPAGPipeline",
+        "AltDiffusionPipeline",
+        "LatentConsistencyModelPipeline",
+        "StableDiffusionXLPipeline",
+        "StableDiffusionXLPAGPipeline",
+    }
+)
+_STABLE_DIFFUSION_3 = frozenset({"StableDiffusion3Pipeline", "StableDiffusion3PAGPipeline"})
+
+LOADS: dict[Packaging, frozenset[str]] = {
+    "lora": _STABLE_DIFFUSION
+    | _STABLE_DIFFUSION_3
+    | {
+        "KolorsPipeline",
+        "KolorsPAGPipeline",
+        "FluxPipeline",
+        "Flux2Pipeline",
+        "Flux2KleinPipeline",
+        "ChromaPipeline",
+        "PRXPipeline",
+        "SanaPipeline",
+        "SanaSprintPipeline",
+        "AuraFlowPipeline",
+        "HiDreamImagePipeline",
+        "QwenImagePipeline",
+        "ZImagePipeline",
+        "Lumina2Pipeline",
+        "Lumina2Text2ImgPipeline",
+        "CogView4Pipeline",
+        "Kandinsky3Pipeline",
+        "Kandinsky5T2IPipeline",
+        "IFPipeline",
+    },
+    "textual-inversion": _STABLE_DIFFUSION | {"FluxPipeline", "ChromaPipeline", "PRXPipeline"},
+    "single-file": _STABLE_DIFFUSION
+    | _STABLE_DIFFUSION_3
+    | {"FluxPipeline", "ChromaPipeline", "PRXPipeline", "ZImagePipeline", "LongCatImagePipeline"},
+}
+"""The classes that can be given a LoRA, learned tokens, or a checkpoint of the whole model in one file."""

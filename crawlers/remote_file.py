@@ -2,7 +2,10 @@
 
 import hashlib
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,18 @@ class RemoteFile:
     def digest_name(self) -> str:
         """Return a name for the file's content, safe in a path."""
         return self.sha256 or self.blob_id or hashlib.sha256(f"{self.path} {self.size}".encode()).hexdigest()
+
+    def new_digest(self) -> "_Hash":
+        """Return a hash to be fed the file's bytes; `is_digest` then compares it."""
+        if self.sha256 is not None:
+            return hashlib.sha256()
+        # Plain git files: git's own name of a blob is the SHA-1 of a header and the bytes.
+        return hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+
+    def is_digest(self, digest: "_Hash") -> bool:
+        """True if the hub announced this hash, or none."""
+        announced = self.sha256 or self.blob_id
+        return announced is None or digest.hexdigest() == announced
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

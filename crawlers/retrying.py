@@ -29,8 +29,19 @@ class RetryPolicy:
     longest_wait: float = 30.0
     longest_asked_wait: float = 900.0
 
-    def call(self, ask: Callable[[], Answer], token: str | None = None) -> Answer:
+    def call(
+        self,
+        ask: Callable[[], Answer],
+        token: str | None = None,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        refused: Callable[[float], object] = lambda seconds: None,
+    ) -> Answer:
         """Return what `ask` returns, asking again after transient errors only.
+
+        Args:
+            sleep: waits that many seconds.
+            refused: told the seconds that the hub asks to wait, unless they are more than anyone waits.
 
         Raises:
             HubError: the typed error of the last attempt, or the first that no retry can help.
@@ -46,9 +57,11 @@ class RetryPolicy:
                 typed = classify(error, token)
                 if typed is None:
                     raise
+                if typed.retry_after is not None and not self._refused(typed):
+                    refused(typed.retry_after)
                 if not typed.transient or attempt >= self._limit(typed) or self._refused(typed):
                     raise typed from error
-            time.sleep(self.wait(attempt, typed.retry_after))
+            sleep(self.wait(attempt, typed.retry_after))
             attempt += 1
 
     def _limit(self, error: HubError) -> int:

@@ -40,6 +40,19 @@ def check_machine() -> list[Check]:
     ]
 
 
+def check_the_hub(endpoint: str | None) -> list[Check]:
+    """Return what a hub lets us do, with this machine's token; `endpoint` None is the public one.
+
+    Raises:
+        InputError: it is no address.
+    """
+    from crawlers.hub_check import check_hub
+    from crawlers.hub_client import DEFAULT_ENDPOINT
+    from pipeline.hub_token import hub_token
+
+    return [Check(check.name, check.ok, check.found) for check in check_hub(endpoint or DEFAULT_ENDPOINT, hub_token())]
+
+
 def _library(name: str) -> Check:
     try:
         return Check(name, True, metadata.version(name))

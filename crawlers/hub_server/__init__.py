@@ -41,10 +41,13 @@ without ``.hub.yaml`` is public, free to read, and has zero downloads.
 ``gated_token`` may stand at the top level or under ``behaviour``. The commit of a repo is a 40-digit hash of its
 paths and contents, so two folders with equal files have equal revisions; ``main`` and the full hash both resolve.
 
+A server that was started with a ``fault_token`` also misbehaves on request while it runs: see ``faults``.
+
 Modules
 -------
 ``options`` (``HubOptions``), ``settings`` (.hub.yaml), ``git_objects`` and ``hash_cache`` (what files are known by),
-``card``, ``folder`` (``HubFolder``), ``visitors`` (who may see what, and told faults), ``listing``, ``describe``,
-``file_body``, ``pacing``, ``errors``, ``request_log``, ``app`` (``build_app``), ``server`` (``serve``, ``HubServer``).
+``card``, ``folder`` (``HubFolder``), ``visitors`` (who may see what, and told faults), ``faults`` and ``fault_control``
+(faults at run time), ``listing``, ``describe``, ``file_body``, ``pacing``, ``errors``, ``request_log``, ``app``
+(``build_app``), ``server`` (``serve``, ``HubServer``).
 Nothing is imported here: aiohttp is slow to import and ``commforge --help`` must not wait for it.
 """

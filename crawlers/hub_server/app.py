@@ -10,6 +10,7 @@ from aiohttp import web
 
 from crawlers.hub_server import describe, errors, file_body, listing
 from crawlers.hub_server.errors import HubError
+from crawlers.hub_server.fault_control import FAULTS_PATH, FaultControl
 from crawlers.hub_server.folder import REPO_TYPES, HubFolder, Repo, RepoType
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.pacing import Link
@@ -41,6 +42,8 @@ class _Hub:
         app = web.Application(middlewares=[self._gate], client_max_size=_FORM_BYTES)
         if self._options.request_log:
             app.router.add_get(_LOG_PATH, self._requests)
+        if self._options.fault_token is not None:
+            FaultControl(self._visitors.board, self._options.fault_token).add_to(app)
         app.router.add_get("/api/whoami-v2", self._whoami)
         for kind in REPO_TYPES:
             api, files = f"/api/{kind}", "" if kind == "models" else f"/{kind}"
@@ -63,8 +66,8 @@ class _Hub:
     @web.middleware
     async def _gate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Log every request, keep the latency, refuse what writes, and turn errors into answers."""
-        if request.path == _LOG_PATH:
-            return await handler(request)
+        if request.path == _LOG_PATH or (request.path == FAULTS_PATH and self._options.fault_token is not None):
+            return await handler(request)  # no client's business, so neither logged nor disturbed
         record = self._log.begin(request.method, request.raw_path, request.headers.get("Range"))
         request[_RECORD] = record
         if self._options.latency:

@@ -82,7 +82,8 @@ async def answer(
         return response
     with await asyncio.to_thread(_open, file) as source:
         await response.prepare(request)
-        links = [each for each in (link, visitors.faults(repo).link) if each is not None]
+        slow = visitors.board.take("slow", repo.id)
+        links = [each for each in (link, visitors.faults(repo).link, slow.link if slow else None) if each is not None]
         await _send(request, response, source, repo, file, start, end, visitors, links, record)
     return response
 
@@ -105,6 +106,11 @@ async def _send(
     if behaviour.cut_after_bytes is not None and not faults.cut and end - start > behaviour.cut_after_bytes:
         faults.cut = True
         stop = start + behaviour.cut_after_bytes
+    if (cut := visitors.board.take("cut", repo.id, end - start)) is not None:
+        stop = min(stop, start + cut.fault.after_bytes)
+    corrupt = file.path in behaviour.corrupt
+    if start < end == file.size and visitors.board.take("corrupt", repo.id) is not None:
+        corrupt = True
     largest = min([_PIECE, *(link.piece_bytes for link in links)])
     position = start
     while position < stop:
@@ -112,7 +118,7 @@ async def _send(
         piece = await asyncio.to_thread(_read, source, position, min(largest, stop - position))
         if not piece:
             break  # The file shrank under us; the connection ends short of the announced length below.
-        if file.path in behaviour.corrupt and position + len(piece) == file.size:
+        if corrupt and position + len(piece) == file.size:
             # The last byte: weights still load, and only the checksum tells.
             piece = piece[:-1] + bytes([piece[-1] ^ 0xFF])
         for link in links:

@@ -18,5 +18,7 @@ class HubOptions(FrozenModel):
     """Entries on one page of a repo listing or a file tree (the public hub's is 1000)."""
     request_log: bool = False
     """Whether ``GET /-/requests`` tells what was asked. It names private repos, so it is off by default."""
+    fault_token: str | None = Field(default=None, min_length=1)
+    """Bearer token with which ``/-/faults`` tells the running hub to misbehave; None: there is no such address."""
     hash_cache: Path | None = None
     """File that keeps file hashes between starts; default ``ROOT/.hub-hashes.json``."""

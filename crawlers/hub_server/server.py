@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from crawlers.hub_server.faults import Fault
 from crawlers.hub_server.folder import HubFolder
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.request_log import RequestRecord
@@ -168,10 +169,32 @@ class HubServer:
 
     def requests(self, since: int = 0) -> list[RequestRecord]:
         """What was asked so far, from request number ``since`` on, oldest first (the newest 200,000 are kept)."""
+        answer = self._ask(urllib.request.Request(f"{self.endpoint}/-/requests?since={since}"))
+        return [RequestRecord(**record) for record in answer["requests"]]
+
+    def arm(self, fault: Fault) -> int:
+        """Make the hub misbehave from now on, and return the fault's number. Needs ``options.fault_token``."""
+        return int(self._control("POST", fault.model_dump_json().encode())[-1]["number"])
+
+    def shown(self) -> dict[int, int]:
+        """How often each fault that was ever armed has met a client: number -> times."""
+        return {armed["number"]: armed["shown"] for armed in self._control("GET")}
+
+    def disarm(self) -> None:
+        """Let the hub behave from now on."""
+        self._control("DELETE")
+
+    def _control(self, method: str, body: bytes | None = None) -> list[dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {self._options.fault_token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.endpoint}/-/faults", body, headers, method=method)
+        answer: list[dict[str, Any]] = self._ask(request)
+        return answer
+
+    def _ask(self, request: urllib.request.Request) -> Any:
         # Never through a proxy from the environment: the hub is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.endpoint}/-/requests?since={since}", timeout=30) as answer:
-            return [RequestRecord(**record) for record in json.load(answer)["requests"]]
+        with opener.open(request, timeout=30) as answer:
+            return json.load(answer)
 
     @property
     def pid(self) -> int:

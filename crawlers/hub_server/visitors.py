@@ -7,6 +7,7 @@ from aiohttp import web
 
 from crawlers.hub_server import errors
 from crawlers.hub_server.errors import HubError
+from crawlers.hub_server.faults import FaultBoard
 from crawlers.hub_server.folder import HubFolder, Repo, RepoType
 from crawlers.hub_server.pacing import Link
 
@@ -37,9 +38,14 @@ class _Faults:
 
 
 class Visitors:
-    """Lets requests in to repos, or raises the refusal that the hub would answer."""
+    """Lets requests in to repos, or raises the refusal that the hub would answer.
+
+    Attributes:
+        board: faults that were armed while the server runs, beside those that the repos' settings tell.
+    """
 
     def __init__(self, folder: HubFolder) -> None:
+        self.board = FaultBoard()
         self._folder = folder
         self._faults: dict[tuple[RepoType, str], _Faults] = {}
 
@@ -59,7 +65,7 @@ class Visitors:
         """Return the repo, after its delay.
 
         Raises:
-            HubError: 404 unknown, deleted, or private without its token; 429 while it is rate limited.
+            HubError: 404 unknown, deleted, or private without its token; 429 while it is rate limited; 503 when told.
         """
         repo = self._folder.repos[kind].get(repo_id)
         if repo is None or (repo.settings.private and not repo.opened_by(token)):
@@ -72,6 +78,10 @@ class Visitors:
         if limit is not None and faults.limited < limit.requests:
             faults.limited += 1
             raise errors.too_many_requests(limit.retry_after, limit.requests)
+        if (armed := self.board.take("rate_limit", repo_id)) is not None:
+            raise errors.too_many_requests(armed.fault.retry_after, armed.fault.times)
+        if self.board.take("broken", repo_id) is not None:
+            raise HubError(503, "Service Unavailable")
         if behaviour.missing:
             raise errors.repo_not_found()
         return repo

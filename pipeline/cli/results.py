@@ -1,7 +1,10 @@
 """`status` and `report`: what a run has come to."""
 
+from typing import Annotated
+
 import typer
 
+from manifests.errors import InputError
 from pipeline.cli.options import AsJson, RunPath
 
 
@@ -11,24 +14,28 @@ def register(app: typer.Typer) -> None:
     app.command("report")(report)
 
 
-def status(run: RunPath, as_json: AsJson = False) -> None:
-    """Say what is done, missing and failing, and when the rest will be done.
+def status(
+    run: RunPath,
+    as_json: AsJson = False,
+    every: Annotated[bool, typer.Option("--all", help="list every generator, not only those to look at")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="show it again every few seconds, until the run ends")] = False,
+) -> None:
+    """Say what is done, missing and failing, and when the rest will be done. It may be asked at any time.
 
     Example: `commforge status runs/demo`
     """
-    from pipeline.cli.output import print_json, print_table
+    from pipeline.cli.output import print_json
+    from pipeline.cli.status_text import print_status, watch_status
     from pipeline.run_status import run_status
 
-    found = run_status(run)
-    if as_json:
-        print_json(found)
-        return
-    print(f"{found['name']}: {'running' if found['running'] else 'not running'}")
-    for stage, what in found["stages"].items():
-        print(f"  {stage}: {', '.join(what) if isinstance(what, list) else what}")
-    print(f"  images missing: {found['images_missing']}" + _eta(found["eta_seconds"], found["images_missing"]))
-    columns = ("generator", "wanted", "missing", "ok", "flagged", "degenerate", "failed", "reason")
-    print_table(columns, [[entry[column] for column in columns] for entry in found["generators"]])
+    if watch and as_json:
+        raise InputError("--watch: not with --json; a program may ask again as often as it likes")
+    if watch:
+        watch_status(lambda: run_status(run, every))
+    elif as_json:
+        print_json(run_status(run, every))
+    else:
+        print_status(run_status(run, every), every)
 
 
 def report(run: RunPath) -> None:
@@ -39,9 +46,3 @@ def report(run: RunPath) -> None:
     from pipeline.report.build import build_report
 
     print(build_report(run))
-
-
-def _eta(seconds: float | None, missing: int) -> str:
-    if not missing:
-        return ""
-    return ", no rate known yet" if seconds is None else f", about {seconds / 60:.1f} min of work at the last rate"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from manifests.errors import InputError
-from pipeline.cli.options import Overrides
+from pipeline.cli.options import AsJson, Overrides
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
@@ -29,11 +29,17 @@ def crawl(
     count: Annotated[int | None, typer.Option(min=0, help="take the N most downloaded diffusers models")] = None,
     model: Annotated[list[str] | None, typer.Option(help="a model wanted by name, owner/name; repeatable")] = None,
     refresh: Annotated[bool, typer.Option(help="list the hub again and write a new snapshot")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="say what the catalog comes to: models, bytes, memory")
+    ] = False,
+    as_json: AsJson = False,
     overrides: Overrides = None,
 ) -> None:
     """List the hub's models by downloads, pin each to a commit, and say which can be sampled and why others cannot.
 
-    Example: `commforge crawl --count 100 --out runs/mine` or `commforge crawl config.yaml`
+    A catalog that is there already is reported on as it is, without asking the hub, unless more is asked for.
+
+    Example: `commforge crawl --count 100 --out runs/mine` or `commforge crawl --report --out runs/mine`
     """
     from pipeline.stages.crawl import crawl_alone
 
@@ -44,7 +50,8 @@ def crawl(
         options["crawl.count"] = (f"--count {count}", count)
     if model:
         options["crawl.models"] = (" ".join(f"--model {name}" for name in model), model)
-    raise typer.Exit(crawl_alone(_config(config, out, "--out", overrides, options), refresh=refresh))
+    resolved = _config(config, out, "--out", overrides, options)
+    raise typer.Exit(crawl_alone(resolved, refresh=refresh, report=report, as_json=as_json))
 
 
 def caption(

@@ -1,11 +1,11 @@
 """The crawl stage: the catalog of the models that the config asks for."""
 
-from collections import Counter
+from contextlib import ExitStack
+from typing import Any
 
-from crawlers.catalog import read_catalog
 from crawlers.catalog_builder import crawl as crawl_hub
 from crawlers.crawl_request import CrawlRequest
-from manifests.catalog import CatalogRow
+from crawlers.crawl_result import CrawlResult, standing_catalog
 from manifests.errors import InputError
 from manifests.library import load_generators
 from pipeline.config import RunConfig
@@ -13,34 +13,37 @@ from pipeline.exit_codes import ExitCode
 from pipeline.hub_token import hub_token
 from pipeline.progress import console, say
 from pipeline.run_folder import RunFolder
+from shards.run_lock import RunLock
 
 
-def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> list[CatalogRow]:
-    """Write or extend the run's catalog and return its rows; asks the hub nothing that the catalog answers.
+def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> CrawlResult:
+    """Write or extend the run's catalog; asks the hub nothing that the catalog answers.
+
+    A config that asks for nothing takes the catalog as it stands.
 
     Raises:
-        InputError: nothing is asked for, the hub does not answer, a manifest is broken, or the folder cannot be
-            written.
+        InputError: nothing is asked for and there is no catalog, the hub does not answer, a manifest is broken, or the
+            folder cannot be written.
     """
     asked = config.crawl.count or config.crawl.models or config.crawl.manifests
-    if not asked and (refresh or not folder.catalog.exists()):
+    result = None if asked or refresh else standing_catalog(folder.catalog)
+    if not asked and result is None:
         raise InputError(
             "crawl: nothing is asked for: set crawl.count, crawl.models or crawl.manifests (or give --count or --model)"
         )
-    try:
-        folder.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
-    with console.status("crawl: asking the hub") as status:
-        crawl_hub(request_of(config), folder.catalog, progress=lambda text: status.update(text), refresh=refresh)
-    rows = read_catalog(folder.catalog)
-    reasons = Counter(row.reason for row in rows if not row.eligible)
-    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    say(
-        f"crawl: {len(rows)} models, {sum(row.eligible for row in rows)} eligible"
-        + (f"; {left_out}" if left_out else "")
-    )
-    return rows
+    if result is None:
+        try:
+            folder.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
+        with console.status("crawl: asking the hub") as status:
+            result = crawl_hub(
+                request_of(config), folder.catalog, progress=lambda text: status.update(text), refresh=refresh
+            )
+    reasons = sorted((reason, count) for reason, count in result.reasons.items() if reason != "ok")
+    left_out = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    say(f"crawl: {result.rows} models, {result.eligible} eligible" + (f"; {left_out}" if left_out else ""))
+    return result
 
 
 def request_of(config: RunConfig) -> CrawlRequest:
@@ -59,23 +62,53 @@ def request_of(config: RunConfig) -> CrawlRequest:
         generators=tuple(generator for path in options.manifests for generator in load_generators(path)),
         licences_allowed=options.licences_allow,
         licences_denied=options.licences_deny,
+        tasks=options.tasks,
+        created_from=options.created_from,
+        created_until=options.created_until,
+        packagings=options.packagings,
+        families=options.families,
         max_per_author=options.max_per_author,
+        max_per_base=options.max_per_base,
     )
 
 
-def named_but_left_out(config: RunConfig, rows: list[CatalogRow]) -> dict[str, str]:
+def named_but_left_out(result: CrawlResult) -> dict[str, str]:
     """Return repo id → reason of the models that the config names and that cannot be sampled."""
-    manifests = (generator for path in config.crawl.manifests for generator in load_generators(path))
-    wanted = {*config.crawl.models, *(generator.repo_id for generator in manifests)}
-    return {row.repo_id: row.reason for row in rows if row.repo_id in wanted and not row.eligible}
+    return {repo_id: reason for repo_id, reason, _ in result.named_left_out}
 
 
-def crawl_alone(config: RunConfig, *, refresh: bool) -> ExitCode:
-    """The `crawl` command."""
+def crawl_alone(config: RunConfig, *, refresh: bool = False, report: bool = False, as_json: bool = False) -> ExitCode:
+    """The `crawl` command.
+
+    Raises:
+        InputError: as `crawl`; or a run works in this folder and its catalog was to be replaced.
+    """
     folder = RunFolder.at(config.output)
-    left_out = named_but_left_out(config, crawl(config, folder, refresh=refresh))
-    print(folder.catalog)
+    with ExitStack() as stack:
+        # A run reads its catalog when a stage begins: rows that are added meanwhile disturb nothing and are taken up
+        # by the next start. A refreshed catalog is another one, of which the run's status and report would then tell.
+        if refresh and folder.dataset.is_dir():
+            stack.enter_context(RunLock(folder.dataset))
+        result = crawl(config, folder, refresh=refresh)
+    left_out = named_but_left_out(result)
+    _show(result, report=report, as_json=as_json)
     if left_out:
         say("crawl: named in the config and left out: " + ", ".join(f"{k} ({v})" for k, v in left_out.items()))
         return ExitCode.DONE_WITH_FAILURES
     return ExitCode.DONE
+
+
+def _show(result: CrawlResult, *, report: bool, as_json: bool) -> None:
+    """Print the catalog's path, its report, or what a program wants to know, on standard output."""
+    from crawlers.crawl_report import crawl_report
+    from pipeline.cli.output import print_json
+    from pipeline.crawl_tables import print_crawl_report
+
+    if report:
+        told = crawl_report(result.path)
+        print_json(told.as_dict()) if as_json else print_crawl_report(told)
+    elif as_json:
+        plain: dict[str, Any] = vars(result) | {"path": str(result.path)}
+        print_json(plain)
+    else:
+        print(result.path)

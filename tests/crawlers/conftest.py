@@ -66,6 +66,12 @@ class HubFolder:
         return self.repo(repo_id, files | hub.pop("files", {}), **hub)
 
 
+@pytest.fixture(scope="session")
+def hub_folder_at() -> type[HubFolder]:
+    """Return what makes a hub folder, for tests that share one."""
+    return HubFolder
+
+
 @pytest.fixture
 def hub_folder(tmp_path: Path) -> HubFolder:
     """Return an empty hub folder."""

@@ -1,5 +1,6 @@
 """Reading a catalog back, and what is said of a file that is none."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from crawlers.catalog import eligible_generators, read_catalog
+from crawlers.catalog import eligible_generators, read_catalog, read_columns
 from manifests.catalog import CATALOG_SCHEMA, CatalogRow
 from manifests.errors import InputError
 from manifests.generator import SamplingParams, WeightFile
@@ -87,3 +88,29 @@ def test_an_eligible_row_that_is_no_generator(tmp_path: Path) -> None:
     path = write(tmp_path / "catalog.parquet", [row(1, kind=None)])
     with pytest.raises(InputError, match="a/model-1"):
         eligible_generators(path)
+
+
+def test_columns_are_read_without_the_rows(tmp_path: Path) -> None:
+    path = write(tmp_path / "catalog.parquet", [row(2), row(1, eligible=False, reason="gated", likes=7)])
+    assert read_columns(path, ["reason", "rank", "likes"]) == {
+        "reason": ["ok", "gated"],
+        "rank": [2, 1],
+        "likes": [None, 7],
+    }
+    with pytest.raises(KeyError, match="colour"):
+        read_columns(path, ["colour"])
+    broken_json(path)
+    assert read_columns(tmp_path, ["repo_id"]) == {"repo_id": ["a/model-1"]}  # what is not read is not judged
+    with pytest.raises(InputError):
+        read_catalog(path)
+
+
+def test_reading_pauses_the_garbage_collector_and_nothing_else(tmp_path: Path) -> None:
+    path = write(tmp_path / "catalog.parquet", [row(1)])
+    assert gc.isenabled()
+    read_catalog(path)
+    assert gc.isenabled()
+    broken_json(path)
+    with pytest.raises(InputError):
+        read_catalog(path)
+    assert gc.isenabled()

@@ -6,6 +6,7 @@ import pytest
 
 from crawlers.eligibility import LicenceRule, Verdict, judge_pipeline
 from crawlers.model_index import BadModelIndexError, parse_model_index
+from crawlers.pipeline_classes import NEEDS_ANOTHER_REPO
 
 UNET = {"unet": ["diffusers", "UNet2DConditionModel"]}
 
@@ -33,6 +34,12 @@ def test_pipelines(content: dict[str, Any], paths: list[str], reason: str, detai
     verdict = judge_pipeline(parse_model_index(content), paths, code_allowed=False)
     assert verdict.reason == reason
     assert detail in (verdict.detail or "")
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_ANOTHER_REPO))
+def test_a_pipeline_of_which_a_part_is_elsewhere_says_which(name: str) -> None:
+    verdict = judge_pipeline(parse_model_index({"_class_name": name, **UNET}), [], code_allowed=False)
+    assert verdict == Verdict("unsupported_pipeline", f"{name}: {NEEDS_ANOTHER_REPO[name]}")
 
 
 def test_code_that_a_manifest_allows_does_not_stop_a_known_pipeline() -> None:

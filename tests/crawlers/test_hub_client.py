@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scripted_hub import scripted_hub
 
 from crawlers.hub_client import HubClient
 from crawlers.hub_errors import (
@@ -117,6 +118,32 @@ def test_no_token_of_the_environment_is_sent(hub_folder: Any, monkeypatch: pytes
     hub_folder.sd("a/gated", gated="auto", gated_token="hf_right")
     with HubServer(hub_folder.root) as hub, pytest.raises(RepoGatedError):
         HubClient(hub.endpoint).read_json("a/gated", "main", "model_index.json")
+
+
+def test_the_token_does_not_follow_a_redirect_to_another_host() -> None:
+    """Large files are redirected to the hub's storage, which is another's machine."""
+    with scripted_hub(lambda path, number: (200, b"{}", {})) as storage:
+        moved = {"Location": f"{storage.endpoint.replace('127.0.0.1', 'localhost')}/blob?signature=x"}
+        with scripted_hub(lambda path, number: (302, b"", moved)) as hub:
+            assert HubClient(hub.endpoint, TOKEN, QUICK).read_json("a/b", "main", "x.json") == {}
+            assert hub.headers[0]["authorization"] == f"Bearer {TOKEN}"
+        assert storage.paths() == ["/blob?signature=x"]
+        assert not any(TOKEN in value for value in storage.headers[0].values())
+
+
+def test_a_base_that_no_hub_could_have_is_not_asked_for() -> None:
+    """Cards name anything as their base: it shall not become another address."""
+    with scripted_hub(lambda path, number: (200, {}, {})) as hub:
+        for repo_id in ("../../etc", "a b/c", "a/b?x=1", "a/b/c", ""):
+            with pytest.raises(HubRefusedError, match="not a repo id"):
+                HubClient(hub.endpoint, policy=QUICK).model_info(repo_id)
+        assert hub.asked == []
+
+
+def test_a_description_that_is_none() -> None:
+    for answer in (["a", "list"], {"no": "id"}, "text", None):
+        with scripted_hub(lambda path, number, answer=answer: (200, answer, {})) as hub, pytest.raises(HubRefusedError):
+            HubClient(hub.endpoint, policy=QUICK).model_info("a/b")
 
 
 def test_a_trickle_ends_at_the_deadline(hub_folder: Any) -> None:

@@ -1,5 +1,7 @@
 """How a stranger's model is called: every source, their order, every distilled name, every family."""
 
+import inspect
+import math
 from typing import Any
 
 import pytest
@@ -8,8 +10,9 @@ from crawlers.families import FAMILIES
 from crawlers.family_evidence import identify_family
 from crawlers.model_index import parse_model_index
 from crawlers.native_resolution import native_resolution
-from crawlers.parameters import ParameterEvidence, resolve_parameters, trailing_timesteps
-from crawlers.pipeline_classes import PIPELINE_CLASSES
+from crawlers.parameters import AdapterEvidence, ParameterEvidence, resolve_parameters
+from crawlers.pipeline_classes import ALL_ARGUMENTS, PIPELINE_CLASSES
+from crawlers.scheduler_entries import TAKEN_BY
 from manifests.generator import SamplingParams
 
 LEADING = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}
@@ -23,7 +26,15 @@ def resolve(family: str, repo_id: str = "owner/model", **evidence: Any) -> Sampl
 def test_each_source_wins_over_the_next() -> None:
     """Peel the sources off one by one, best first, and see the next one take over."""
     manifest = SamplingParams(
-        steps=11, guidance_scale=1.5, width=640, height=704, negative_prompt="no", scheduler="DDIMScheduler"
+        steps=11,
+        guidance_scale=1.5,
+        width=640,
+        height=704,
+        negative_prompt="no",
+        scheduler="DDIMScheduler",
+        scheduler_config={"timestep_spacing": "linspace"},
+        trigger_words=("mine",),
+        adapter_scale=0.5,
     )
     card = {
         "inference": {
@@ -55,7 +66,7 @@ def test_each_source_wins_over_the_next() -> None:
         "height": "card",
         "negative_prompt": "card",
         "scheduler": "name",
-        "timesteps": "name",
+        "scheduler_config": "name",
     }
 
     params = resolve("sdxl", name, configs=configs)
@@ -122,44 +133,171 @@ def test_names_that_only_look_distilled(family: str, name: str) -> None:
     assert params.steps == FAMILIES[family].steps
 
 
+TRAILING = {"timestep_spacing": "trailing"}
+
+
 @pytest.mark.parametrize(
-    ("scheduler", "timesteps"),
+    ("name", "scheduler", "config"),
     [
-        (LEADING, [999, 749, 499, 249]),
-        ({"_class_name": "EulerDiscreteScheduler"}, [999, 749, 499, 249]),
-        ({"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}, None),
-        # Its own sigmas forbid timesteps: the scheduler would refuse the call.
-        ({**LEADING, "use_karras_sigmas": True}, None),
+        ("sdxl-lightning-4step", LEADING, TRAILING),
+        ("sdxl-lightning-4step", {"_class_name": "EulerDiscreteScheduler"}, TRAILING),
+        ("sdxl-lightning-4step", LEADING | TRAILING, {}),
+        ("sdxl-lightning-4step", {"_class_name": "DDIMScheduler"}, TRAILING),  # replaced by Euler
+        ("sdxl-turbo", {"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "leading"}, TRAILING),
+        ("sdxl-turbo", {"_class_name": "EulerAncestralDiscreteScheduler"} | TRAILING, {}),
+        ("sdxl-turbo", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, {}),  # has no such entry
+        ("sdxl-turbo", {}, {}),
+        ("sdxl-dmd2", LEADING, {}),
+        ("lcm-sdxl", LEADING, {}),
     ],
 )
-def test_distilled_models_start_from_the_last_timestep(scheduler: dict[str, Any], timesteps: list[int] | None) -> None:
-    params = resolve("sdxl", "x/sdxl-lightning-4step", configs={"scheduler": scheduler})
-    assert params.call_kwargs == ({"timesteps": timesteps} if timesteps else {})
-
-
-def test_timesteps_follow_the_number_of_steps_that_wins() -> None:
-    for evidence in (
-        {"manifest": SamplingParams(steps=2)},
-        {"card": {"inference": {"parameters": {"num_inference_steps": 2}}}},
-    ):
-        params = resolve("sdxl", "x/sdxl-lightning-4step", configs=SDXL, **evidence)
-        assert (params.steps, params.call_kwargs["timesteps"]) == (2, [999, 499])
-    params = resolve("sdxl", "x/sdxl-lightning-4step", configs=SDXL, manifest=SamplingParams(scheduler="DDIMScheduler"))
+def test_distilled_models_start_from_the_last_timestep(
+    name: str, scheduler: dict[str, Any], config: dict[str, Any]
+) -> None:
+    params = resolve("sdxl", f"x/{name}", configs={"scheduler": scheduler})
+    assert params.scheduler_config == config
+    assert params.sources.get("scheduler_config") == ("name" if config else None)
     assert "timesteps" not in params.call_kwargs
 
 
-def test_trailing_timesteps_are_those_of_the_scheduler() -> None:
-    from diffusers import EulerDiscreteScheduler
+def test_the_entries_make_the_scheduler_start_there() -> None:
+    """Every scheduler has the entries that it is given, and with trailing spacing four steps begin at 999."""
+    import diffusers
 
-    scheduler = EulerDiscreteScheduler(timestep_spacing="trailing")
-    for steps in (1, 2, 3, 4, 6, 7, 8, 16, 28, 30, 48, 50, 999, 1000):
-        scheduler.set_timesteps(steps)
-        assert trailing_timesteps(steps) == scheduler.timesteps.tolist(), steps
-    # Passed as a call argument they make a scheduler with another spacing take the same steps.
-    other = EulerDiscreteScheduler(timestep_spacing="leading")
-    other.set_timesteps(timesteps=trailing_timesteps(4))
-    scheduler.set_timesteps(4)
-    assert other.sigmas.tolist() == scheduler.sigmas.tolist()
+    for entry, names in TAKEN_BY.items():
+        for name in names:
+            assert entry in inspect.signature(getattr(diffusers, name).__init__).parameters, (entry, name)
+    for name in sorted(
+        TAKEN_BY["timestep_spacing"] - {"LCMScheduler", "TCDScheduler"}
+    ):  # these have grids of their own
+        scheduler = getattr(diffusers, name).from_config({"beta_schedule": "scaled_linear", **TRAILING})
+        assert scheduler.config.timestep_spacing == "trailing", name
+        if name != "PNDMScheduler":  # it takes its first steps on its own grid
+            scheduler.set_timesteps(4)
+            assert int(scheduler.timesteps[0]) == 999, name
+
+
+def test_a_scheduler_that_the_user_chose_is_left_as_it_is() -> None:
+    for chosen, config in (("DDIMScheduler", {}), ("EulerDiscreteScheduler", TRAILING)):
+        manifest = SamplingParams(scheduler=chosen)
+        params = resolve("sdxl", "x/sdxl-lightning-4step", configs=SDXL, manifest=manifest)
+        assert (params.scheduler, params.scheduler_config) == (chosen, config)
+
+
+@pytest.mark.parametrize(
+    ("family", "repo_id", "file", "readme", "expected"),
+    [
+        # repo, file -> steps, guidance, scheduler, scheduler_config, call_kwargs, adapter_scale
+        ("sd1", "x/lcm-lora-sdv1-5", "pytorch_lora_weights", "", (4, 1.0, "LCMScheduler", {}, {}, None)),
+        ("pony", "x/lcm-lora-sdxl", "pytorch_lora_weights", "", (4, 1.0, "LCMScheduler", {}, {}, None)),
+        ("sdxl", "x/TCD-SDXL-LoRA", "pytorch_lora_weights", "", (4, 0.0, "TCDScheduler", {}, {"eta": 0.3}, None)),
+        ("sdxl", "x/DMD2", "dmd2_sdxl_4step_lora", "", (4, 0.0, "LCMScheduler", {}, {}, None)),
+        ("sdxl", "x/Hyper-SD", "Hyper-SDXL-2steps-lora", "", (2, 0.0, "EulerDiscreteScheduler", TRAILING, {}, None)),
+        ("sd1", "x/Hyper-SD", "Hyper-SD15-8steps-lora", "", (8, 0.0, "EulerDiscreteScheduler", TRAILING, {}, None)),
+        ("flux1-dev", "x/Hyper-SD", "Hyper-FLUX.1-dev-16steps-lora", "", (16, 3.5, None, {}, {}, 0.125)),
+        (
+            "sdxl",
+            "x/SDXL-Lightning",
+            "sdxl_lightning_8step_lora",
+            "",
+            (8, 0.0, "EulerDiscreteScheduler", TRAILING, {}, None),
+        ),
+        (
+            "flux1-dev",
+            "x/FLUX.1-Turbo-Alpha",
+            "diffusion_pytorch_model",
+            "pipe(guidance_scale=3.5, num_inference_steps=8)",
+            (8, 3.5, None, {}, {}, None),
+        ),
+        (
+            "qwen-image",
+            "x/Qwen-Image-Lightning",
+            "Qwen-Image-Lightning-4steps-V1.0",
+            "",
+            (
+                4,
+                None,
+                None,
+                {"base_shift": math.log(3), "max_shift": math.log(3), "shift_terminal": None},
+                {"true_cfg_scale": 1.0},
+                None,
+            ),
+        ),
+    ],
+)
+def test_acceleration_adapters(
+    family: str, repo_id: str, file: str, readme: str, expected: tuple[int, float, str | None, Any, Any, Any]
+) -> None:
+    """A base's card that asks for 30 steps is overruled by the adapter that makes it a model of few."""
+    adapter = AdapterEvidence(
+        "lora",
+        f"{file}.safetensors",
+        readme,
+        base_id="some/base",
+        base_card={"inference": {"parameters": {"num_inference_steps": 30, "guidance_scale": 9.0, "width": 768}}},
+    )
+    takes = PIPELINE_CLASSES["QwenImagePipeline"].takes if family == "qwen-image" else ALL_ARGUMENTS
+    own = LEADING if family in ("sd1", "sdxl", "pony") else {"_class_name": "FlowMatchEulerDiscreteScheduler"}
+    configs = {"scheduler": own}
+    params = resolve(family, repo_id, adapter=adapter, takes=takes, configs=configs)
+    scheduler = None if expected[2] == own["_class_name"] else expected[2]
+    call_kwargs = {key: value for key, value in params.call_kwargs.items() if key not in FAMILIES[family].call_kwargs}
+    call_kwargs |= {key: params.call_kwargs[key] for key in expected[4]}
+    assert (params.steps, params.guidance_scale, params.scheduler) == (expected[0], expected[1], scheduler)
+    assert (params.scheduler_config, call_kwargs, params.adapter_scale) == expected[3:]
+    told = {"steps", "guidance_scale", "scheduler", "scheduler_config", "adapter_scale", *expected[4]}
+    assert {params.sources[key] for key in told & params.sources.keys()} == {"name"}
+    assert (params.width, params.sources["width"]) == (768, "base card")
+
+
+@pytest.mark.parametrize(
+    ("repo_id", "file", "readme"),
+    [
+        ("x/porsche-911-turbo", "porsche", ""),
+        ("x/lightning-magic-xl", "lightning_magic_v2", ""),
+        ("x/hyper-detailed", "hyper", "image = pipe(num_inference_steps=30)"),
+        ("x/turbo-cars", "cars", "num_inference_steps=4 ... num_inference_steps=8"),  # no one number
+        ("lcm/portraits", "portraits", ""),
+        ("x/portraits", "portraits-000004", ""),
+    ],
+)
+def test_styles_that_are_called_like_a_distillation(repo_id: str, file: str, readme: str) -> None:
+    adapter = AdapterEvidence("lora", f"{file}.safetensors", readme, base_id="some/base")
+    params = resolve("sdxl", repo_id, adapter=adapter, configs=SDXL)
+    assert (params.steps, params.sources["steps"], params.scheduler) == (50, "family", None)
+
+
+def test_an_adapter_on_a_distilled_base_is_sampled_as_the_base() -> None:
+    adapter = AdapterEvidence("lora", "style.safetensors", base_id="x/sdxl-turbo", base_card={})
+    params = resolve("sdxl", "me/style", adapter=adapter, configs=SDXL)
+    assert (params.steps, params.guidance_scale, params.scheduler_config) == (4, 0.0, TRAILING)
+    assert {params.sources[key] for key in ("steps", "guidance_scale", "scheduler_config")} == {"base name"}
+    # Learned tokens neither change how a model is sampled nor are believed to.
+    tokens = AdapterEvidence("textual-inversion", "lcm.safetensors", base_id="x/base")
+    assert resolve("sd1", "me/lcm-2steps", adapter=tokens).steps == 50
+
+
+def test_a_component_that_takes_guidance_as_an_embedding() -> None:
+    adapter = AdapterEvidence("component", base_id="x/sdxl")
+    for embedded, guidance in (({"time_cond_proj_dim": 256}, 8.5), ({"time_cond_proj_dim": None}, 1.0)):
+        params = resolve("sdxl", "x/lcm-sdxl", adapter=adapter, configs={**SDXL, "unet": embedded})
+        assert (params.steps, params.guidance_scale, params.scheduler) == (4, guidance, "LCMScheduler")
+
+
+def test_trigger_words_and_scale_and_who_told_them() -> None:
+    words = (("toycrayon",), "metadata")
+    card = {"inference": {"parameters": {"cross_attention_kwargs": {"scale": 0.7}}}}
+    base_card = {"inference": {"parameters": {"lora_scale": 0.2}}}
+    adapter = AdapterEvidence("lora", "a.safetensors", trigger_words=words, base_id="x/b", base_card=base_card)
+    params = resolve("sd1", adapter=adapter, card=card)
+    assert (params.trigger_words, params.adapter_scale) == (("toycrayon",), 0.7)
+    assert (params.sources["trigger_words"], params.sources["adapter_scale"]) == ("metadata", "card")
+    assert resolve("sd1", adapter=adapter).adapter_scale is None
+    assert resolve("sd1", card=card).adapter_scale is None  # a pipeline has none
+    manifest = SamplingParams(trigger_words=("other",), adapter_scale=1.2)
+    params = resolve("sd1", adapter=adapter, card=card, manifest=manifest)
+    assert (params.trigger_words, params.adapter_scale) == (("other",), 1.2)
+    assert params.sources["trigger_words"] == params.sources["adapter_scale"] == "manifest"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +319,7 @@ def test_arguments_that_the_call_does_not_take_are_left_out_unless_the_manifest_
     card = {"inference": {"parameters": {"num_inference_steps": 20, "guidance_scale": 3, "width": 64}}}
     configs = {"unet": {"sample_size": 32}}
     params = resolve("ddpm", takes=takes, card=card, configs=configs)
-    assert params.model_dump(exclude_none=True) == {"steps": 20, "call_kwargs": {}, "sources": {"steps": "card"}}
+    assert params == SamplingParams(steps=20, sources={"steps": "card"})
     manifest = SamplingParams(guidance_scale=2.0, call_kwargs={"eta": 0.5})
     params = resolve("ddpm", takes=takes, configs=configs, manifest=manifest)
     assert params.guidance_scale == 2.0
@@ -192,7 +330,8 @@ def test_arguments_that_the_call_does_not_take_are_left_out_unless_the_manifest_
 def test_every_value_has_a_source_in_every_family() -> None:
     for family in FAMILIES:
         params = resolve(family)
-        named = {k for k, v in params.model_dump(exclude={"sources", "call_kwargs"}).items() if v is not None}
+        values = params.model_dump(exclude={"sources", "call_kwargs"})
+        named = {key for key, value in values.items() if value not in (None, (), {})}
         assert set(params.sources) == named | set(params.call_kwargs), family
 
 
@@ -204,6 +343,8 @@ def test_every_value_has_a_source_in_every_family() -> None:
         ("sd2-v", 768, 50, 7.5, {}),
         ("sdxl", 1024, 50, 5.0, {}),
         ("sdxl-vpred", 1024, 28, 5.0, {"guidance_rescale": 0.7}),
+        ("pony", 1024, 25, 7.0, {}),
+        ("illustrious", 1024, 28, 6.0, {}),
         ("lcm", 512, 4, 8.5, {}),
         ("playground-v2.5", 1024, 50, 3.0, {}),
         ("sd3", 1024, 28, 7.0, {}),
@@ -212,13 +353,30 @@ def test_every_value_has_a_source_in_every_family() -> None:
         ("flux2-klein", 1024, 4, 1.0, {}),
         ("flux2-klein-base", 1024, 50, 4.0, {}),
         ("chroma", 1024, 40, 3.0, {}),
+        ("pixart-alpha", 1024, 20, 4.5, {"use_resolution_binning": False}),
         ("pixart-sigma", 1024, 20, 4.5, {"use_resolution_binning": False}),
         ("sana", 1024, 20, 4.5, {"use_resolution_binning": False}),
         ("sana-sprint", 1024, 2, 4.5, {"use_resolution_binning": False}),
         ("kolors", 1024, 25, 6.5, {}),
+        ("kandinsky2", 768, 100, 4.0, {"prior_num_inference_steps": 25, "prior_guidance_scale": 4.0}),
         ("kandinsky3", 1024, 25, 3.0, {}),
+        (
+            "stable-cascade",
+            1024,
+            10,
+            None,
+            {"prior_num_inference_steps": 20, "prior_guidance_scale": 4.0, "decoder_guidance_scale": 0.0},
+        ),
+        (
+            "wuerstchen",
+            1024,
+            12,
+            None,
+            {"prior_num_inference_steps": 60, "prior_guidance_scale": 8.0, "decoder_guidance_scale": 0.0},
+        ),
         ("deepfloyd-if", 64, 100, 7.0, {}),
         ("auraflow", 1024, 50, 3.5, {}),
+        ("hidream", 1024, 50, 5.0, {}),
         ("hidream-dev", 1024, 28, 0.0, {}),
         ("hidream-fast", 1024, 16, 0.0, {}),
         ("qwen-image", 1024, 50, None, {"true_cfg_scale": 4.0}),
@@ -237,6 +395,41 @@ def test_the_family_table(
     assert (params.width, params.height, params.steps, params.guidance_scale) == (pixels, pixels, steps, guidance)
     assert params.call_kwargs == call_kwargs
     assert params.negative_prompt == (" " if family == "qwen-image" else None)
+    euler = {"scheduler": {"_class_name": "EulerDiscreteScheduler"}}
+    assert bool(resolve(family, configs=euler).scheduler_config) == (family == "sdxl-vpred")
+
+
+def test_v_prediction_of_sdxl_needs_its_schedule() -> None:
+    """Zero-terminal-SNR and trailing spacing, wherever the repo's own scheduler config does not speak of them."""
+    wanted = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    for name in ("EulerDiscreteScheduler", "DDIMScheduler"):
+        assert resolve("sdxl-vpred", configs={"scheduler": {"_class_name": name}}).scheduler_config == wanted
+    # A scheduler that cannot do it would refuse the entry.
+    heun = resolve("sdxl-vpred", configs={"scheduler": {"_class_name": "HeunDiscreteScheduler"}})
+    assert "rescale_betas_zero_snr" not in heun.scheduler_config
+    own = {"_class_name": "EulerDiscreteScheduler", "prediction_type": "v_prediction", "timestep_spacing": "leading"}
+    params = resolve("sdxl-vpred", configs={"scheduler": own})
+    assert params.scheduler_config == {"rescale_betas_zero_snr": True}
+    assert params.sources["scheduler_config"] == "family"
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "sample_size", "blocks", "expected"),
+    [
+        ("sdxl", "stabilityai/sdxl-turbo", 64, 4, (512, 4, 0.0)),
+        ("sd2-base", "stabilityai/sd-turbo", 64, 4, (512, 4, 0.0)),
+        ("pixart-alpha", "x/PixArt-XL-2-512x512", 64, 4, (512, 20, 4.5)),
+        ("sd2-v", "x/sd2", 96, 4, (768, 50, 7.5)),
+        ("kolors", "Kwai-Kolors/Kolors-diffusers", 128, 4, (1024, 25, 6.5)),
+    ],
+)
+def test_the_size_that_a_config_tells_wins_over_the_table(
+    family: str, name: str, sample_size: int, blocks: int, expected: tuple[int, int, float]
+) -> None:
+    part = "transformer" if family.startswith("pixart") else "unet"
+    configs = {part: {"sample_size": sample_size}, "vae": {"block_out_channels": [1] * blocks}}
+    params = resolve(family, name, configs=configs)
+    assert (params.width, params.steps, params.guidance_scale) == expected
 
 
 @pytest.mark.parametrize(

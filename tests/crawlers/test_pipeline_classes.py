@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crawlers.families import FAMILIES
-from crawlers.pipeline_classes import NEEDS_ANOTHER_REPO, PIPELINE_CLASSES
+from crawlers.pipeline_classes import LOADS, NEEDS_ANOTHER_REPO, PIPELINE_CLASSES
 
 ARGUMENT = {
     "steps": "num_inference_steps",
@@ -19,14 +19,18 @@ GUIDANCE_LEFT_ALONE = {"QwenImagePipeline"}
 """Its guidance_scale is for distilled models that do not exist; true_cfg_scale guides."""
 
 
+def pipelines_folder() -> Path:
+    spec = importlib.util.find_spec("diffusers")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "pipelines"
+
+
 @pytest.fixture(scope="module")
 def calls() -> dict[str, set[str]]:
     """Return pipeline class to the names of its call's arguments, inherited calls included."""
-    spec = importlib.util.find_spec("diffusers")
-    assert spec is not None and spec.origin is not None
     own: dict[str, set[str]] = {}
     bases: dict[str, list[str]] = {}
-    for file in (Path(spec.origin).parent / "pipelines").rglob("pipeline_*.py"):
+    for file in pipelines_folder().rglob("pipeline_*.py"):
         text = file.read_text(encoding="utf-8")
         if not any(f"class {name}(" in text for name in PIPELINE_CLASSES):
             continue
@@ -61,3 +65,24 @@ def test_every_pipeline_that_bins_resolutions_has_binning_off(calls: dict[str, s
     for name, entry in PIPELINE_CLASSES.items():
         if "use_resolution_binning" in calls.get(name, set()):
             assert FAMILIES[entry.family].call_kwargs["use_resolution_binning"] is False, name
+
+
+def test_what_can_be_loaded_into_a_pipeline_is_what_its_mixins_say() -> None:
+    mixins = {"lora": "LoraLoaderMixin", "textual-inversion": "TextualInversionLoaderMixin"}
+    mixins["single-file"] = "FromSingleFileMixin"
+    assert set(LOADS) == set(mixins)
+    bases: dict[str, list[str]] = {}
+    for file in pipelines_folder().rglob("pipeline_*.py"):
+        text = file.read_text(encoding="utf-8")
+        if not any(f"class {name}(" in text for name in PIPELINE_CLASSES):
+            continue
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    assert len(PIPELINE_CLASSES.keys() - bases.keys()) <= 2
+    for packaging, mixin in mixins.items():
+        for name in PIPELINE_CLASSES.keys() & bases.keys():
+            own = [*bases[name], *(further for base in bases[name] for further in bases.get(base, []))]
+            takes = any(base.endswith(mixin) for base in own)
+            # An alias of a class of the table; the library warns and loads the class itself.
+            assert (name in LOADS[packaging]) == takes or name == "Lumina2Text2ImgPipeline", (packaging, name)
