@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types contracts pytest lock clean
+.PHONY: demo test lint types contracts pytest chaos bench lock clean
 
 demo: $(READY)
 	$(BIN)/commforge demo
@@ -22,6 +22,14 @@ contracts: $(READY)
 
 pytest: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# 200 faults in one run, which must come out as if nothing had happened: docs/chaos.md. CHAOS="--chaos-seed 1" repeats one.
+chaos: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS)
+
+# Every benchmark, one after the other, and benchmarks/RESULTS.md from what they measured. Takes about an hour.
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run_all
 
 # --compile-bytecode: a worker starts in 7 s with it and in 20 s without.
 $(READY): requirements.lock requirements-uv.lock pyproject.toml

@@ -65,7 +65,7 @@ def read_prompt_table(path: Path) -> pa.Table:
             required is null, or an id is there twice.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()  # read_table would load pandas
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file") from error
     except (pa.ArrowException, OSError) as error:

@@ -8,12 +8,12 @@ from pipeline.tasks import Died, Done, Failed, Task
 from shards.commits import Commit, UnitInfo
 
 
-def commit_done(context: RunContext, done: Done) -> Commit:
-    """Commit a finished unit."""
+def commit_done(context: RunContext, done: Done, prompts: int | None = None) -> Commit:
+    """Commit a finished unit; `prompts`: see `unit_info`."""
     if done.receipt is None:
         raise ValueError(f"{done.task.id}: a finished unit has a receipt")
     commit = Commit.of(
-        unit_info(done.task),
+        unit_info(done.task, prompts),
         done.receipt,
         environment=done.environment,
         versions=done.versions,
@@ -26,8 +26,8 @@ def commit_done(context: RunContext, done: Done) -> Commit:
     return commit
 
 
-def commit_given_up(context: RunContext, outcome: Failed | Died) -> Commit:
-    """Commit a given-up generator unit: rows that say why, and no image."""
+def commit_given_up(context: RunContext, outcome: Failed | Died, prompts: int | None = None) -> Commit:
+    """Commit a given-up generator unit: rows that say why, and no image; `prompts`: see `unit_info`."""
     unit = outcome.task.work
     if not isinstance(unit, UnitSpec):
         raise TypeError(f"{outcome.task.id}: only a generator's unit can be given up, not {type(unit).__name__}")
@@ -35,7 +35,7 @@ def commit_given_up(context: RunContext, outcome: Failed | Died) -> Commit:
     receipt = publish_failed_unit(context.folder.dataset, context.spool, unit, outcome.task.generation, reason)
     seconds, host = (outcome.seconds, outcome.host or None) if isinstance(outcome, Failed) else (0.0, None)
     commit = Commit.of(
-        unit_info(outcome.task),
+        unit_info(outcome.task, prompts),
         receipt,
         environment=None,
         versions={},
@@ -48,8 +48,8 @@ def commit_given_up(context: RunContext, outcome: Failed | Died) -> Commit:
     return commit
 
 
-def unit_info(task: Task) -> UnitInfo:
-    """Return what the commit log keeps of a task's plan."""
+def unit_info(task: Task, prompts: int | None = None) -> UnitInfo:
+    """Return what the commit log keeps of a task's plan; `prompts` of its split were known when it was made."""
     unit = task.work
     if isinstance(unit, UnitSpec):
         name, revision, label, count = unit.generator.name, unit.generator.revision, 1, unit.count
@@ -65,4 +65,6 @@ def unit_info(task: Task) -> UnitInfo:
         first=unit.first,
         count=count,
         generation=task.generation,
+        split=unit.split if isinstance(unit, UnitSpec) else None,
+        prompts=prompts,
     )

@@ -100,7 +100,7 @@ class SampleConfig(FrozenModel):
     )
     device_memory: ByteSize | None = identity(
         None,
-        description="memory of one worker's device that auto plans for, such as 80GB; null: this machine's, pinned",
+        description="memory of a worker's device that auto plans for, such as 80GiB; 0: CPU; null: this machine's, kept",
     )
     cpu_threads: int = identity(1, ge=1, description="threads of one worker: other counts give other bytes")
     dtype: Dtype | Literal["auto"] = identity(
@@ -145,16 +145,18 @@ class ExecuteConfig(FrozenModel):
     device: Literal["auto", "cpu", "cuda", "mps"] = runtime("auto", description="auto, cpu, cuda or mps")
     ray_address: str | None = runtime(None, description="address of a running cluster; null: start one on this machine")
     attempts: int = runtime(3, ge=1, description="tries of a unit that fails in a way that may pass")
-    unit_timeout: float = runtime(3600.0, gt=0, description="seconds one unit may take (executor ray)")
+    unit_timeout: float = runtime(
+        3600.0, gt=0, description="seconds one unit may take once its files are here (executor ray)"
+    )
     offload: Literal["auto", "none", "model", "sequential"] = runtime(
         "auto", description="parts of a model that wait in main memory; auto: as few as the device's memory needs"
     )
     spares: int = runtime(
-        0, ge=0, le=4, description="started processes that each worker keeps for the death of its own"
+        0, ge=0, le=4, description="started processes that each worker keeps for the death of its own, 0.5 GiB each"
     )
     tasks_per_worker: int | None = runtime(None, ge=1, description="units after which a worker process is replaced")
     worker_memory: ByteSize | None = runtime(
-        None, ge=1, description="a worker process that holds more main memory than this after a unit is replaced"
+        None, ge=1, description="a worker that holds more main memory than this after a unit is replaced; 1 GiB is idle"
     )
     metrics_port: int | None = runtime(
         None, ge=0, le=65535, description="port on which the driver serves Prometheus metrics; 0: any free one"

@@ -6,21 +6,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manifests.errors import InputError
 from pipeline.config import RunConfig
+from pipeline.deaths import DeathLog
 from pipeline.device_check import check_device
 from pipeline.events import EventLog
 from pipeline.executors import make_executor
 from pipeline.executors.base import Executor
 from pipeline.hub_token import hub_token
 from pipeline.progress import say
-from pipeline.resolve import pin_revisions, write_config
+from pipeline.resolve import pin, write_config
 from pipeline.run_folder import RunFolder
 from pipeline.worker_config import WorkerConfig
 from shards import layout, storage
 from shards.dataset import Dataset, IdentityChanged
 from shards.run_lock import RunLock
+
+if TYPE_CHECKING:
+    from pipeline.metrics import Metrics
 
 
 @dataclass
@@ -31,6 +36,8 @@ class RunContext:
     folder: RunFolder
     events: EventLog
     dataset: Dataset
+    deaths: DeathLog
+    metrics: "Metrics | None" = None
     _executor: Executor | None = None
 
     @property
@@ -69,7 +76,7 @@ class RunContext:
             )
             where = "in this process" if execute.executor == "inline" else f"on {execute.workers} Ray workers"
             say(f"workers: {where}")
-            executor = make_executor(execute, worker_config)
+            executor = make_executor(execute, worker_config, self.folder.deaths)
             executor.start()
             self._executor = executor
         return self._executor
@@ -96,21 +103,37 @@ def open_run(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Run
     except OSError as error:
         raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
     with RunLock(folder.dataset):
-        config = pin_revisions(config, folder)
+        config = pin(config, folder)
         dataset = _open_dataset(config, folder)
-        commits = len(dataset.commits())
+        commits = len(dataset.log.names())
         before = folder.config.read_bytes() if folder.config.is_file() else None
         write_config(config, folder.config)
-        context = RunContext(config, folder, EventLog(folder.events), dataset)
+        context = RunContext(config, folder, EventLog(folder.events), dataset, DeathLog(folder.deaths))
         try:
-            yield context
+            with _metrics(context):
+                yield context
         except InputError:
             # A config that was refused before anything came of it shall not stay as the run's.
-            if before is not None and len(dataset.commits()) == commits:
+            if before is not None and len(dataset.log.names()) == commits:
                 storage.replace(folder.config, before)
             raise
         finally:
             context.release_workers()
+            context.events.close()
+
+
+@contextmanager
+def _metrics(context: RunContext) -> Iterator[None]:
+    port = context.config.execute.metrics_port
+    if port is None:
+        yield
+        return
+    from pipeline.metrics import Metrics, served
+
+    metrics = Metrics()
+    with served(metrics, port):
+        context.metrics = metrics
+        yield
 
 
 def _open_dataset(config: RunConfig, folder: RunFolder) -> Dataset:
@@ -121,7 +144,7 @@ def _open_dataset(config: RunConfig, folder: RunFolder) -> Dataset:
         try:
             dataset.check_identity(config.identity())
         except IdentityChanged:
-            if dataset.commits():
+            if dataset.log.names():
                 raise
             manifest.unlink()  # nothing was made with the old settings, so they bind nobody
         else:

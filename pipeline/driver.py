@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from manifests.errors import InputError
 from pipeline.events import EventLog
@@ -43,6 +44,7 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
                 _lease(scheduler, executor, idle, events)
                 for foregone in scheduler.take_foregone():
                     _settle(Verdict.GIVE_UP, foregone, tally, events, on_done, on_given_up)
+                _tell_quarantined(scheduler, events)
                 if scheduler.running == 0 and idle:
                     continue
                 if (ended := executor.wait()) is None:
@@ -53,10 +55,12 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
                 if isinstance(outcome, Bug):
                     raise RuntimeError(f"in a worker:\n{outcome.traceback}")
                 _settle(scheduler.judge(outcome), outcome, tally, events, on_done, on_given_up)
+                _tell_quarantined(scheduler, events)
     except KeyboardInterrupt as interrupt:
         executor.close()
         events.write("interrupted")
         raise Interrupted from interrupt
+    scheduler.finish()
     return tally
 
 
@@ -67,6 +71,11 @@ def _lease(scheduler: Scheduler, executor: Executor, idle: Sequence[int], events
             return
         events.write("leased", unit=task.id, group=task.group, worker=worker, attempt=task.attempt)
         executor.submit(worker, task, fresh=scheduler.needs_fresh_worker(task))
+
+
+def _tell_quarantined(scheduler: Scheduler, events: EventLog) -> None:
+    for task in scheduler.take_quarantined():
+        events.write("quarantined", unit=task.id, group=task.group, attempt=task.attempt)
 
 
 def _settle(
@@ -80,15 +89,22 @@ def _settle(
     if isinstance(outcome, Done):
         on_done(outcome)
         tally.done += 1
-        events.write("done", unit=outcome.task.id, group=outcome.task.group, seconds=round(outcome.seconds, 3))
+        told = {"seconds": round(outcome.seconds, 3), "usage": vars(outcome.usage)}
+        events.write("done", unit=outcome.task.id, group=outcome.task.group, **told)
         return
     reason, detail = failure_reason(outcome)
     if isinstance(outcome, Died):
         detail = f"worker died, signal {outcome.signal or 'unknown'}: {outcome.log_tail[-500:]}"
-    fields = {"unit": outcome.task.id, "group": outcome.task.group, "reason": str(reason), "detail": detail}
+    fields: dict[str, Any] = {
+        "unit": outcome.task.id,
+        "group": outcome.task.group,
+        "reason": str(reason),
+        "detail": detail,
+    }
+    fields |= {"signal": outcome.signal} if isinstance(outcome, Died) else {"usage": vars(outcome.usage)}
     if verdict is Verdict.RETRY:
         tally.retried += 1
-        events.write("retry", attempt=outcome.task.attempt, **fields)
+        events.write("retry", attempt=outcome.task.attempt, halvings=outcome.task.halvings, **fields)
         return
     on_given_up(outcome)
     tally.given_up += 1

@@ -44,5 +44,5 @@ def find_generator(name: str, source: Path | None) -> GeneratorSpec:
 def parameter_rows(generator: GeneratorSpec) -> list[tuple[str, object, str | None]]:
     """Return (parameter, value, where it came from) for every parameter that is set."""
     params = generator.params
-    values = params.model_dump(exclude={"sources", "call_kwargs"}) | params.call_kwargs
-    return [(key, value, params.sources.get(key)) for key, value in values.items() if value is not None]
+    values = params.model_dump(exclude={"sources", "call_kwargs"}, exclude_defaults=True) | params.call_kwargs
+    return [(key, value, params.sources.get(key)) for key, value in values.items()]

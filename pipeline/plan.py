@@ -14,7 +14,9 @@ from manifests.generator import GeneratorSpec
 from manifests.prompts import Prompt
 from manifests.unit import CheckerSpec, UnitSpec
 from pipeline.config import SampleConfig
+from pipeline.memory_plan import planned_batch_size, planned_dtype
 from pipeline.prompt_choice import PromptChoice
+from shards.commit_cache import CommitSummary
 from shards.commits import Commit
 
 Interval = tuple[int, int]
@@ -48,6 +50,8 @@ class GeneratorPlan:
     def units(self) -> Iterator[UnitSpec]:
         """Yield the missing units in order."""
         choice = PromptChoice(self.generator, self.prompts)
+        batch_size = planned_batch_size(self.generator, self.sample)
+        dtype = planned_dtype(self.generator, self.sample)
         for first, end in self.intervals:
             count = end - first
             reserves = math.ceil(count * self.sample.reserve_fraction)
@@ -55,11 +59,11 @@ class GeneratorPlan:
                 generator=self.generator,
                 first=first,
                 count=count,
-                draws=tuple(choice.target(index) for index in range(first, end)),
-                reserve=tuple(choice.reserve(first + place) for place in range(reserves)),
-                batch_size=self.sample.batch_size,
+                draws=choice.targets(first, end),
+                reserve=choice.reserves(first, first + reserves),
+                batch_size=batch_size,
                 cpu_threads=self.sample.cpu_threads,
-                dtype=self.generator.dtype or self.sample.dtype,
+                dtype=dtype,
                 checker=self.checker,
                 keep_flagged=self.sample.keep_flagged,
                 split=self.split,
@@ -70,7 +74,7 @@ def plan_generators(
     generators: Sequence[GeneratorSpec],
     splits: dict[str, str],
     prompts: Sequence[Prompt],
-    commits: Iterable[Commit],
+    commits: Iterable[Commit | CommitSummary],
     sample: SampleConfig,
     checker: CheckerSpec | None,
 ) -> list[GeneratorPlan]:

@@ -6,14 +6,18 @@ kill is the same plan, and units can be planned in any order.
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from manifests.generator import GeneratorSpec
 from manifests.prompts import Prompt
 from manifests.unit import Draw
-from samplers.seeds import seed_for
+from samplers.seeds import Seeds
 
 _CLASS = Prompt(prompt_id="class", prompt="", prompt_source="class_label")
 _NOTHING = Prompt(prompt_id="unconditional", prompt="", prompt_source="unconditional")
+_DRAWS = TypeAdapter(tuple[Draw, ...])
 
 
 class PromptChoice:
@@ -31,32 +35,40 @@ class PromptChoice:
             prompts = [_NOTHING]
         elif not prompts:
             raise ValueError(f"no prompts for {generator.name}")
-        self._generator = generator
+        self._seeds = Seeds(generator.name, generator.revision or "")
         self._prompts = prompts
         self._target_start = _start(generator.name, "target", len(prompts))
         self._reserve_start = _start(generator.name, "reserve", len(prompts))
 
-    def target(self, index: int) -> Draw:
-        """Return target draw `index` (0, 1, ...)."""
-        return self._draw(index, self._prompts[(self._target_start + index) % len(self._prompts)])
+    def targets(self, first: int, end: int) -> tuple[Draw, ...]:
+        """Return the target draws from number `first` to before `end`."""
+        return self._draws(self._target_start, range(first, end), 1)
 
-    def reserve(self, place: int) -> Draw:
-        """Return the reserve draw at `place` (0, 1, ...); its index is negative, so it never meets a target's."""
-        return self._draw(-place - 1, self._prompts[(self._reserve_start + place) % len(self._prompts)])
+    def reserves(self, first: int, end: int) -> tuple[Draw, ...]:
+        """Return the reserve draws from place `first` to before `end`; their indices are negative, so they never meet
+        a target's."""
+        return self._draws(self._reserve_start, range(first, end), -1)
 
-    def _draw(self, index: int, prompt: Prompt) -> Draw:
-        generator = self._generator
-        return Draw(
-            index=index,
-            seed=seed_for(generator.name, generator.revision or "", prompt.prompt_id, index),
-            prompt_id=prompt.prompt_id,
-            prompt=prompt.prompt,
-            prompt_source=prompt.prompt_source,
-            class_label=prompt.class_label,
-            real_source=prompt.real_source,
-            source_image_id=prompt.source_image_id,
-            content=prompt.content,
-        )
+    def _draws(self, start: int, places: range, sign: int) -> tuple[Draw, ...]:
+        values: list[dict[str, Any]] = []
+        prompts, count, seed_of = self._prompts, len(self._prompts), self._seeds.of
+        for place in places:
+            prompt = prompts[(start + place) % count]
+            index = place if sign > 0 else -place - 1
+            values.append(
+                {
+                    "index": index,
+                    "seed": seed_of(prompt.prompt_id, index),
+                    "prompt_id": prompt.prompt_id,
+                    "prompt": prompt.prompt,
+                    "prompt_source": prompt.prompt_source,
+                    "class_label": prompt.class_label,
+                    "real_source": prompt.real_source,
+                    "source_image_id": prompt.source_image_id,
+                    "content": prompt.content,
+                }
+            )
+        return _DRAWS.validate_python(values)  # all at once: a third of the time that one by one takes
 
 
 def _start(generator: str, use: str, prompts: int) -> int:

@@ -1,11 +1,12 @@
 """Make an image of a dataset again from its row alone, and compare."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 
-from crawlers.fetch import fetch_generator
+from crawlers.model_cache import ModelCache
 from detectors.devices import DeviceName
 from manifests.errors import InputError
 from pipeline.device_check import check_device
@@ -14,6 +15,7 @@ from pipeline.hub_token import hub_token
 from pipeline.progress import say
 from samplers.component_store import ComponentStore
 from samplers.environment import current_environment, pin_threads, resolve_device, set_deterministic
+from samplers.placement import Placement
 from samplers.registry import load_sampler
 from samplers.replay import generator_from_row, replay_batch
 from shards.dataset import Dataset
@@ -55,17 +57,24 @@ def regenerate(
     set_deterministic()
     chosen = resolve_device(device)
     spec = generator_from_row(row)
+    models = ModelCache(
+        endpoint=endpoint, cache_dir=cache, token=hub_token(), timeout_seconds=_DOWNLOAD_SECONDS, prefetch=0
+    )
+    dtype = spec.dtype or "float32"
     try:
-        folder = fetch_generator(
-            spec,
-            endpoint=endpoint,
-            cache_dir=cache,
-            token=hub_token(),
-            timeout_seconds=_DOWNLOAD_SECONDS,
-        )
-        dtype = spec.dtype or "float32"
-        sampler = load_sampler(spec, folder, dtype=dtype, device=chosen, components=ComponentStore())
-        images = replay_batch(batch, sampler)
+        with models, models.fetch(spec) as files:
+            sampler = load_sampler(
+                spec,
+                files.folder,
+                base_folder=files.base,
+                dtype=dtype,
+                device=chosen,
+                components=ComponentStore(),
+                placement=Placement(chosen, compile=bool(json.loads(row["call_kwargs"])["load"].get("compiled"))),
+            )
+            images = replay_batch(batch, sampler)
+            here = current_environment(chosen, dtype, compiled=sampler.compiled).id
+            sampler.close()
     except UnitFailure as failure:
         where = f" from {endpoint}" if failure.reason in _OF_THE_HUB else ""
         raise InputError(f"image {image_id} cannot be made again{where}: {failure}") from failure
@@ -80,7 +89,6 @@ def regenerate(
     if made.sha256 == row["sha256"]:
         print("equal: the same bytes as the dataset's")
         return ExitCode.DONE
-    here = current_environment(chosen, dtype).id
     print(f"different: the dataset's sha256 is {row['sha256']}")
     if here != row["environment"]:
         say(f"equal bytes are promised in one environment: this is {here}, the image's was {row['environment']}")

@@ -1,9 +1,11 @@
-"""From the config a person wrote to the one that runs: paths made absolute, floating revisions pinned once."""
+"""From the config a person wrote to the one that runs: paths made absolute, and what floats pinned once."""
 
 import os
 import re
 from pathlib import Path
 from typing import Any
+
+from pydantic import ByteSize
 
 from manifests.errors import InputError
 from manifests.strict_yaml import as_model, load_model
@@ -59,6 +61,15 @@ def config_from_options(output: Path, overrides: tuple[str, ...] = ()) -> RunCon
     return config
 
 
+def pin(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """Write down what the config left to the first run, so that every later run does the same.
+
+    Raises:
+        InputError: see `pin_revisions` and `pin_device_memory`.
+    """
+    return pin_revisions(pin_device_memory(config, folder), folder)
+
+
 def pin_revisions(config: RunConfig, folder: RunFolder) -> RunConfig:
     """Pin captioner and checker to commit shas: the dataset's own if it exists, else what the hub has now.
 
@@ -67,7 +78,7 @@ def pin_revisions(config: RunConfig, folder: RunFolder) -> RunConfig:
     """
     from crawlers.fetch import pin_revision
 
-    known: dict[str, Any] = Dataset.open(folder.dataset).identity if (folder.dataset / "dataset.json").exists() else {}
+    known = _identity(folder)
     for section, key in _PINNED:
         model = getattr(getattr(config, section), key)
         if model is None or model.revision is not None:
@@ -80,6 +91,43 @@ def pin_revisions(config: RunConfig, folder: RunFolder) -> RunConfig:
         pinned = model.model_copy(update={"revision": revision})
         config = config.model_copy(update={section: getattr(config, section).model_copy(update={key: pinned})})
     return config
+
+
+def pin_device_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """Write down the memory that `auto` plans for: the dataset's own if it exists, else that of this machine's device.
+
+    0 stands for a CPU. A config without `auto` needs no such number and keeps null.
+
+    Raises:
+        InputError: the workers' GPUs are Ray's to give, and this process cannot tell how large they are.
+    """
+    sample, execute = config.sample, config.execute
+    if "auto" not in (sample.dtype, sample.batch_size) or sample.device_memory is not None:
+        return config
+    memory: int | None = _identity(folder).get("sample.device_memory")
+    if memory is None:
+        on_gpu = execute.device != "cpu" and (execute.executor == "inline" or execute.gpus_per_worker > 0)
+        if on_gpu and execute.executor == "ray":
+            auto = "dtype" if sample.dtype == "auto" else "batch_size"
+            raise InputError(
+                f"sample.device_memory: null, and sample.{auto} is auto: the GPUs that Ray gives to workers are not "
+                "known here; give the memory of one worker, such as 80GB (of a shared GPU: its share)"
+            )
+        memory = _own_device_memory(execute.device) if on_gpu else 0
+    pinned = sample.model_copy(update={"device_memory": ByteSize(memory)})
+    return config.model_copy(update={"sample": pinned})
+
+
+def _own_device_memory(device: str) -> int:
+    from samplers.device_memory import device_memory
+    from samplers.environment import resolve_device
+
+    return device_memory(resolve_device(device))
+
+
+def _identity(folder: RunFolder) -> dict[str, Any]:
+    """The identity settings of the run's dataset; empty when there is none yet."""
+    return Dataset.open(folder.dataset).identity if (folder.dataset / "dataset.json").exists() else {}
 
 
 def write_config(config: RunConfig, path: Path) -> None:

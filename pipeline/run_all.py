@@ -55,12 +55,12 @@ def run_stages(config: RunConfig) -> RunSummary:
     with open_run(config) as context:
         started = time.monotonic()
         context.events.write("run", name=context.config.name)
-        rows = crawl(context.config, context.folder)
+        crawled = crawl(context.config, context.folder)
         caption(context)
         sampled = sample(context)
         context.release_workers()
         audit(context)
-        summary = RunSummary(named_but_left_out(context.config, rows), sampled)
+        summary = RunSummary(named_but_left_out(crawled), sampled)
         if context.config.detectors:
             summary.evaluations = _train_and_evaluate(context)
         summary.report = build_report(context.folder.root)

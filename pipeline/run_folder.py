@@ -32,5 +32,13 @@ class RunFolder:
         return self.root / "report" / "index.html"
 
     @property
+    def deaths(self) -> Path:
+        return self.root / "deaths"
+
+    @property
     def events(self) -> Path:
         return self.root / "events.jsonl"
+
+    @property
+    def status(self) -> Path:
+        return self.root / "status.json"

@@ -1,128 +1,126 @@
-"""How far a run is: what is committed, what is missing, what failed, and when it will be done."""
+"""How far a run is: what is committed, what is missing, what failed, and when it will be done.
 
-from dataclasses import dataclass
+Reads only: names and summaries of commits (see `shards.commit_cache`), three columns of the catalog, the driver's last
+snapshot. It takes no lock, so it is in no run's way.
+"""
+
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from captioning.prompt_table import read_prompts
-from crawlers.catalog import read_catalog
-from pipeline.config import RunConfig
-from pipeline.events import read_events
+from captioning.prompt_table import read_prompt_table
+from crawlers.catalog import read_columns
+from pipeline.model_tally import ModelState, ModelTally, tally_models
 from pipeline.resolve import read_run
 from pipeline.run_folder import RunFolder
-from pipeline.stages.sample import plan_missing
-from shards.commits import Commit
+from pipeline.status_file import read_status
+from shards.audit.health import verdict
+from shards.commit_cache import CommitSummary
 from shards.dataset import Dataset
-from shards.run_lock import RunLock, RunLockHeld
-from shards.statuses import Status
+from shards.run_lock import lock_holder
+from shards.statuses import Reason, Status
 
 
-@dataclass(frozen=True)
-class GeneratorStatus:
-    """One generator's images: wanted, committed as ok, rejected, and draws that failed with the reason."""
+def run_status(root: Path, every: bool = True) -> dict[str, Any]:
+    """Return the run's status as plain values; the keys are documented in docs/monitoring.md.
 
-    generator: str
-    wanted: int
-    missing: int
-    ok: int
-    flagged: int
-    degenerate: int
-    failed: int
-    reason: str | None
-
-
-def run_status(root: Path) -> dict[str, Any]:
-    """Return the run's status as plain values.
+    Args:
+        every: list every generator, not only those that run, fail or need a look.
 
     Raises:
         InputError: `root` is no run, or a part of it is damaged.
     """
     config = read_run(root)
     folder = RunFolder.at(root)
-    commits = list(Dataset.open(folder.dataset).commits().values())
-    generators = _generators(config, folder, commits)
-    missing = sum(entry.missing for entry in generators)
-    events = read_events(folder.events)
+    commits = list(Dataset.open(folder.dataset).summaries().values())
+    holder = lock_holder(folder.dataset)
+    snapshot = read_status(folder.status)
+    driver = snapshot.get("driver", {})
+    live = holder is not None and (holder.pid, holder.host) == (driver.get("pid"), driver.get("host"))
+    at_work = {lease["generator"] for lease in snapshot.get("running", ())} if live else set()
+    catalog = _catalog(folder)
+    fakes = [commit for commit in commits if commit.label == 1]
+    generators = {name: revision for name, revision, eligible in zip(*catalog.values(), strict=True) if eligible}
+    wanted = config.sample.images_per_generator
+    tallies = tally_models(generators, wanted, config.sample.unit_images, fakes)
+    entries = [_entry(tally, tally.state(name in at_work)) for name, tally in tallies.items()]
+    states = Counter(entry["state"] for entry in entries)
+    missing = sum(tally.missing for tally in tallies.values())
+    totals = snapshot.get("totals", {})
+    rate = snapshot.get("images_per_second")
     return {
         "name": config.name,
-        "running": _is_running(folder),
+        "running": holder is not None,
+        "driver": {"pid": holder.pid, "host": holder.host} if holder is not None else None,
+        "snapshot_time": driver.get("updated"),
         "stages": {
-            "crawl": _crawl_line(folder),
-            "caption": f"{len(read_prompts(folder.prompts))} prompts" if folder.prompts.exists() else "not done",
+            "crawl": f"{len(catalog['eligible'])} models, {len(generators)} eligible"
+            if catalog["eligible"]
+            else "not done",
+            "caption": f"{read_prompt_table(folder.prompts).num_rows} prompts"
+            if folder.prompts.exists()
+            else "not done",
             "real images": sum(commit.counts.get("ok", 0) for commit in commits if commit.label == 0),
             "detectors": sorted(path.parent.name for path in folder.detectors.glob("*/detector.json")),
             "report": str(folder.report) if folder.report.exists() else "not done",
         },
+        "models": {"total": len(entries)} | {state.value: states[state] for state in ModelState},
+        "images": {
+            name: sum(entry[name] for entry in entries) for name in ("wanted", "ok", "flagged", "degenerate", "failed")
+        }
+        | {"missing": missing},
         "images_missing": missing,
-        "eta_seconds": _eta(events, commits, missing),
-        "retried": sum(event["event"] == "retry" for event in events),
-        "generators": [vars(entry) for entry in generators],
+        "images_per_second": rate,
+        "eta_seconds": 0.0 if not missing else (round(missing / rate, 1) if rate else None),
+        "units_committed": len(fakes),
+        "bytes_stored": sum(commit.stored for commit in commits),
+        "bytes_fetched": totals.get("fetched"),
+        "bytes_saved": totals.get("saved"),
+        "idle_share": snapshot.get("idle_share"),
+        "retried": totals.get("retries", 0),
+        "worker_deaths": totals.get("deaths", {}),
+        "failures": _failures(fakes),
+        "unhealthy": {entry["generator"]: entry["health"] for entry in entries if entry["health"]},
+        "generators": entries if every else [entry for entry in entries if _interesting(entry)],
     }
 
 
-def _generators(config: RunConfig, folder: RunFolder, commits: list[Commit]) -> list[GeneratorStatus]:
-    if not folder.catalog.exists():
-        return []
-    specs = [row.to_generator() for row in read_catalog(folder.catalog) if row.eligible]
-    prompts = read_prompts(folder.prompts) if folder.prompts.exists() else []
-    fakes = [commit for commit in commits if commit.label == 1]
-    plans = plan_missing(config, specs, prompts, fakes) if folder.prompts.exists() else []
-    missing = {plan.generator.name: sum(end - first for first, end in plan.intervals) for plan in plans}
-    by_name: dict[str, list[Commit]] = {spec.name: [] for spec in specs}
-    for commit in fakes:
-        by_name.setdefault(commit.generator, []).append(commit)
-    return [
-        _generator(name, config.sample.images_per_generator, missing.get(name, 0), own) for name, own in by_name.items()
-    ]
+def _catalog(folder: RunFolder) -> dict[str, list[Any]]:
+    names = ("generator", "revision", "eligible")
+    return read_columns(folder.catalog, names) if folder.catalog.exists() else {name: [] for name in names}
 
 
-def _generator(name: str, wanted: int, missing: int, commits: list[Commit]) -> GeneratorStatus:
-    counts: dict[str, int] = {}
+def _entry(tally: ModelTally, state: ModelState) -> dict[str, Any]:
+    counts = {name: getattr(tally, name) for name in ("ok", "flagged", "degenerate", "failed")}
+    return {
+        "generator": tally.generator,
+        "state": state.value,
+        "wanted": tally.wanted,
+        "missing": tally.missing,
+        **counts,
+        "reason": tally.reason,
+        "health": verdict({status: counts[status] for status in ("ok", "flagged", "degenerate")}),
+    }
+
+
+def _interesting(entry: dict[str, Any]) -> bool:
+    return bool(entry["failed"] or entry["health"] or entry["state"] == ModelState.running)
+
+
+def _failures(commits: list[CommitSummary]) -> dict[str, dict[str, int]]:
+    """Reason → draws, units and generators that it befell; most draws first."""
+    draws: Counter[str] = Counter()
+    units: Counter[str] = Counter()
+    generators: dict[str, set[str]] = {}
     for commit in commits:
-        for status, draws in commit.counts.items():
-            key = "failed" if Status(status).failed else str(status)
-            counts[key] = counts.get(key, 0) + draws
-    failing = [reason for commit in commits if _failed(commit) for reason in commit.reasons]
-    return GeneratorStatus(
-        name,
-        wanted,
-        missing,
-        counts.get("ok", 0),
-        counts.get("flagged", 0),
-        counts.get("degenerate", 0),
-        counts.get("failed", 0),
-        failing[0] if failing else None,
-    )
-
-
-def _failed(commit: Commit) -> bool:
-    return any(Status(status).failed for status in commit.counts)
-
-
-def _crawl_line(folder: RunFolder) -> str:
-    if not folder.catalog.exists():
-        return "not done"
-    rows = read_catalog(folder.catalog)
-    return f"{len(rows)} models, {sum(row.eligible for row in rows)} eligible"
-
-
-def _is_running(folder: RunFolder) -> bool:
-    lock = RunLock(folder.dataset)
-    try:
-        lock.acquire()
-    except RunLockHeld:
-        return True
-    lock.release()
-    return False
-
-
-def _eta(events: list[dict[str, Any]], commits: list[Commit], missing: int) -> float | None:
-    """Seconds at the rate of the run's last hour of work; None before its first finished unit."""
-    images = {commit.unit: commit.count for commit in commits}
-    done = [event for event in events if event["event"] == "done" and event["unit"] in images]
-    if not missing or not done:
-        return 0.0 if not missing else None
-    recent = [event for event in done if event["time"] >= done[-1]["time"] - 3600]
-    start = min(event["time"] - event["seconds"] for event in recent)
-    rate = sum(images[event["unit"]] for event in recent) / max(done[-1]["time"] - start, 1e-3)
-    return float(round(missing / rate, 1))
+        if not any(Status(status).failed for status in commit.counts):
+            continue
+        for reason, count in commit.reasons.items():
+            if Reason(reason).status.failed:
+                draws[reason] += count
+                units[reason] += 1
+                generators.setdefault(reason, set()).add(commit.generator)
+    return {
+        reason: {"draws": count, "units": units[reason], "generators": len(generators[reason])}
+        for reason, count in draws.most_common()
+    }

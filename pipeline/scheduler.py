@@ -1,25 +1,33 @@
-"""Who gets what next, and what a failure leads to. Pure state: no clock, no files, no processes.
+"""Who gets what next, and what a failure leads to. Pure state but for the log of deaths: no clock, no processes.
 
-Leasing is family-affine: a worker goes on with its generator, then takes an untouched generator of the same family,
-then any untouched one, and only then helps with a generator that others hold. Every choice is O(1), amortised, in
-the number of generators.
+* A failure that may pass is tried again, `attempts` times in all.
+* Want of memory: the same unit on a fresh worker, then with its batches halved, down to batches of one.
+* A death: by a signal that native code brings on itself twice, or in any other way five times (the fifth alone, on a
+  fresh worker), and the unit is quarantined. When everything else is done, it gets one final pass, alone.
+* A generator of which no unit was done yet waits with its first quarantined unit, and goes on when a unit of it
+  survives; when two units were lost it is given up whole. So a model that crashes at loading costs four workers, not
+  three for each of its units.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from enum import Enum
-from signal import SIGABRT, SIGBUS, SIGSEGV
 
+from manifests.unit import UnitSpec
+from pipeline.deaths import FATAL_SIGNALS, DeathLog, Deaths
 from pipeline.tasks import Died, Done, Failed, Task
+from pipeline.work_queue import TaskGroup, WorkQueue
 from shards.statuses import Reason, Retry, Status
 
-FATAL_SIGNALS = frozenset({SIGSEGV, SIGABRT, SIGBUS})
-"""Signals that a model's own fault raises: two of them quarantine a unit."""
 FATAL_DEATHS = 2
-"""Deaths by such a signal that quarantine a unit."""
+"""Deaths by a fatal signal that quarantine a unit."""
 OTHER_DEATHS = 5
-"""Deaths of any other kind (SIGKILL, a lost node) that quarantine a unit; the last of them happened alone."""
+"""Deaths of any other kind (SIGKILL, a lost node) that quarantine a unit, the last of them alone. A driver that
+samples by itself and is killed in the final pass has it again, until there are twice as many: an operator may have done
+it."""
+LOST_UNITS = 2
+"""Units given up for deaths, or for want of memory, that speak for a generator of which none was done."""
 OF_THE_GENERATOR = frozenset(
     reason
     for reason in Reason
@@ -38,151 +46,214 @@ class Verdict(Enum):
     GIVE_UP = "give up"
 
 
-@dataclass
-class _Trouble:
-    fatal: int = 0
-    other: int = 0
-    final_pass: bool = False
-
-
-@dataclass
-class _Group:
-    name: str
-    family: str
-    tasks: Iterator[Task]
-
-
 class Scheduler:
     """Leases tasks to workers and judges outcomes.
 
-    `groups` yields (group, family, tasks); `tasks` is drawn from only when a worker is free, so plans of a million
-    units cost memory only for what is running.
+    Args:
+        groups: the work, by generator; tasks are drawn from only when a worker is free, so plans of a million units
+            cost memory only for what is running.
+        attempts: tries of a unit that fails in a way that may pass.
+        prefetch: generators that a worker is told of before it needs them.
+        deaths: how workers died under units so far; by default nothing is known and nothing is kept.
     """
 
-    def __init__(self, groups: Iterable[tuple[str, str, Iterator[Task]]], attempts: int) -> None:
+    def __init__(
+        self, groups: Iterable[TaskGroup], attempts: int, *, prefetch: int = 0, deaths: DeathLog | None = None
+    ) -> None:
         self._attempts = attempts
-        self._untouched: dict[str, _Group] = {}
-        self._by_family: dict[str, deque[str]] = {}
-        for name, family, tasks in groups:
-            self._untouched[name] = _Group(name, family, tasks)
-            self._by_family.setdefault(family, deque()).append(name)
-        self._open: dict[str, _Group] = {}
-        self._again: deque[Task] = deque()
+        self._queue = WorkQueue(groups, prefetch)
+        self._deaths = deaths or DeathLog()
+        self._at: dict[int, str] = {}
+        self._again: dict[str, deque[Task]] = {}
         self._alone: deque[Task] = deque()
-        self._trouble: dict[str, _Trouble] = {}
-        self._last: dict[int, _Group] = {}
-        self._doomed: dict[str, Failed] = {}
-        self._foregone: list[Failed] = []
+        self._fresh: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._worked: set[str] = set()
+        self._out_of_memory: dict[str, int] = {}
+        self._doomed: dict[str, tuple[Reason, str]] = {}
+        self._foregone: list[Failed | Died] = []
+        self._newly_quarantined: list[Task] = []
         self.running = 0
         self.quarantined: set[str] = set()
 
     def lease(self, worker: int) -> Task | None:
         """Return the worker's next task, or None when nothing is left to hand out now."""
         while (task := self._choose(worker)) is not None:
-            doom = self._doomed.get(task.group)
-            if doom is None:
+            if (doom := self._doomed.get(task.group)) is not None:
+                self._foregone.append(Failed(task, *doom))
+            elif task.attempt > 1 or task.final_pass or self._unburdened(task):
                 self.running += 1
-                return task
-            self._foregone.append(Failed(task, doom.reason, doom.detail))
+                self._at[worker] = task.group
+                upcoming = self._queue.upcoming(worker)
+                return replace(task, upcoming=upcoming) if upcoming else task
         return None
 
-    def take_foregone(self) -> list[Failed]:
-        """Return the tasks that `lease` passed over since the last call, because their generator cannot be had."""
+    def take_foregone(self) -> list[Failed | Died]:
+        """Return the tasks that `lease` passed over since the last call: their generator cannot be had, or they killed
+        too many workers under an earlier driver."""
         foregone, self._foregone = self._foregone, []
         return foregone
 
+    def take_quarantined(self) -> list[Task]:
+        """Return the tasks that were quarantined since the last call."""
+        quarantined, self._newly_quarantined = self._newly_quarantined, []
+        return quarantined
+
     def needs_fresh_worker(self, task: Task) -> bool:
         """Tell whether a task must start on a worker that has run nothing: its last chances should be fair ones."""
-        trouble = self._trouble.get(task.id)
-        return trouble is not None and (trouble.final_pass or trouble.other == OTHER_DEATHS - 1)
+        return task.final_pass or task.id in self._fresh
 
     @property
     def finished(self) -> bool:
         """Nothing runs and nothing is left."""
-        return not (self.running or self._untouched or self._open or self._again or self._alone or self._foregone)
+        return self._queue.empty and not (self.running or self._again or self._alone or self._foregone)
 
     def judge(self, outcome: Done | Failed | Died) -> Verdict:
         """Take back a task and say what to do with its outcome."""
         self.running -= 1
-        if isinstance(outcome, Done):
-            self._trouble.pop(outcome.task.id, None)
-            return Verdict.COMMIT
-        if isinstance(outcome, Failed):
-            return self._judge_failure(outcome)
-        return self._judge_death(outcome)
+        task = outcome.task
+        if isinstance(outcome, Died):
+            verdict = self._judge_death(outcome)
+        elif isinstance(outcome, Failed):
+            self._queue.resume(task.group)  # a worker survived it
+            verdict = self._judge_failure(outcome)
+        else:
+            self._queue.resume(task.group)
+            self._worked.add(task.group)
+            self._out_of_memory.pop(task.group, None)
+            verdict = Verdict.COMMIT
+        if verdict is not Verdict.RETRY:
+            self._failures.pop(task.id, None)
+            self._fresh.discard(task.id)
+            if not isinstance(outcome, Died):
+                self._deaths.end(task, lost=False)
+        return verdict
+
+    def finish(self) -> None:
+        """Forget the deaths: every unit came to its end."""
+        self._deaths.forget()
 
     def _judge_failure(self, failure: Failed) -> Verdict:
-        if failure.reason.retry is Retry.retry and failure.task.attempt < self._attempts:
-            self._again.append(replace(failure.task, attempt=failure.task.attempt + 1))
+        task = failure.task
+        if failure.reason.status is Status.oom and isinstance(task.work, UnitSpec):
+            return self._judge_memory(failure, task.work.batch_size)
+        self._failures[task.id] = failures = self._failures.get(task.id, 0) + 1
+        if failure.reason.retry is Retry.retry and failures < self._attempts:
+            self._try_again(task)
             return Verdict.RETRY
         if failure.reason in OF_THE_GENERATOR:
-            self._doomed[failure.task.group] = failure
+            self._doomed[task.group] = failure.reason, failure.detail
+        return Verdict.GIVE_UP
+
+    def _judge_memory(self, failure: Failed, batch_size: int) -> Verdict:
+        task = failure.task
+        if task.id not in self._fresh and not task.final_pass:
+            self._fresh.add(task.id)
+            self._try_again(task)
+            return Verdict.RETRY
+        if batch_size >> task.halvings > 1:
+            self._try_again(replace(task, halvings=task.halvings + 1))
+            return Verdict.RETRY
+        if task.group not in self._worked:
+            self._out_of_memory[task.group] = units = self._out_of_memory.get(task.group, 0) + 1
+            if units >= LOST_UNITS:
+                detail = f"not tried: {units} units of this generator did not fit, even in batches of one"
+                self._doomed[task.group] = failure.reason, detail
         return Verdict.GIVE_UP
 
     def _judge_death(self, death: Died) -> Verdict:
-        trouble = self._trouble.setdefault(death.task.id, _Trouble())
-        if trouble.final_pass:
+        task = death.task
+        deaths = self._deaths.add(task, death.signal)
+        if task.final_pass:
+            self._lose(task, fatal=death.signal in FATAL_SIGNALS)
             return Verdict.GIVE_UP
-        if death.signal in FATAL_SIGNALS:
-            trouble.fatal += 1
+        if _deadly(deaths):
+            self._quarantine(replace(task, attempt=task.attempt + 1))
+        elif deaths.other == OTHER_DEATHS - 1:
+            self._fresh.add(task.id)
+            self._alone.append(replace(task, attempt=task.attempt + 1))
         else:
-            trouble.other += 1
-        again = replace(death.task, attempt=death.task.attempt + 1)
-        if trouble.fatal >= FATAL_DEATHS or trouble.other >= OTHER_DEATHS:
-            trouble.final_pass = True
-            self.quarantined.add(death.task.id)
-            self._alone.append(again)
-        elif trouble.other == OTHER_DEATHS - 1:
-            self._alone.append(again)
-        else:
-            self._again.append(again)
+            self._try_again(task)
         return Verdict.RETRY
 
+    def _try_again(self, task: Task) -> None:
+        self._again.setdefault(task.group, deque()).append(replace(task, attempt=task.attempt + 1))
+
+    def _quarantine(self, task: Task) -> None:
+        self.quarantined.add(task.id)
+        self._newly_quarantined.append(task)
+        self._alone.append(replace(task, final_pass=True))
+        if task.group not in self._worked:
+            self._queue.suspend(task.group)
+
+    def _lose(self, task: Task, *, fatal: bool) -> None:
+        """Count a unit that is given up for its deaths; its generator stays suspended until a unit survives."""
+        self._deaths.end(task, lost=True)
+        if task.group in self._worked:
+            return
+        if self._deaths.lost(task) < LOST_UNITS:
+            self._queue.suspend(task.group)
+            return
+        detail = f"not tried: workers died under {LOST_UNITS} units of this generator, and none was done"
+        self._doomed[task.group] = Reason.worker_signal if fatal else Reason.quarantined, detail
+        self._queue.resume(task.group)
+
+    def _unburdened(self, task: Task) -> bool:
+        """Tell whether a task that was never leased by this driver may run now; else put it where it belongs."""
+        deaths = self._deaths.of(task)
+        if deaths is not None and (deaths.last_chance_fatal or deaths.other >= 2 * OTHER_DEATHS):
+            self._foregone.append(Died(task, deaths.last))
+            self._lose(task, fatal=deaths.fatal > 0)
+        elif deaths is not None and _deadly(deaths):
+            self._quarantine(task)
+        elif deaths is not None and deaths.other == OTHER_DEATHS - 1 and task.id not in self._fresh:
+            self._fresh.add(task.id)
+            self._alone.append(task)
+        elif task.group not in self._worked and self._deaths.lost(task):
+            self._alone.append(replace(task, final_pass=True))
+            self._queue.suspend(task.group)
+        else:
+            return True
+        return False
+
     def _choose(self, worker: int) -> Task | None:
-        last = self._last.get(worker)
-        if last is not None and self._again and self._again[0].group == last.name:
-            return self._again.popleft()  # before its next unit, so that a generator that cannot be had is soon known
-        if last is not None and (task := self._draw(last)) is not None:
+        group = self._at.get(worker)
+        if group in self._again:  # before its next unit, so that a generator that cannot be had is soon known
+            return self._take_again(group)
+        if (task := self._queue.own(worker)) is not None:
             return task
         if self._again:
-            return self._again.popleft()
-        for group in self._candidates(last):
-            if (task := self._draw(group)) is not None:
-                self._last[worker] = group
-                return task
-        if self._alone and self.running == 0:
+            return self._take_again(next(iter(self._again)))
+        if (task := self._queue.other(worker)) is not None:
+            return task
+        if self.running:
+            return None
+        if self._alone:
             return self._alone.popleft()
-        return None
+        # Of a suspended generator, one unit at a time: whether another of its units survives.
+        probe = self._queue.draw_suspended()
+        return replace(probe, final_pass=True) if probe is not None else None
 
-    def _candidates(self, last: _Group | None) -> Iterator[_Group]:
-        if last is not None:
-            names = self._by_family.get(last.family, deque())
-            while names:
-                if (group := self._touch(names.popleft())) is not None:
-                    yield group
-        while self._untouched:
-            if (group := self._touch(next(iter(self._untouched)))) is not None:
-                yield group
-        while self._open:
-            yield next(iter(self._open.values()))
-
-    def _touch(self, name: str) -> _Group | None:
-        group = self._untouched.pop(name, None)
-        if group is not None:
-            self._open[name] = group
-        return group
-
-    def _draw(self, group: _Group) -> Task | None:
-        task = next(group.tasks, None)
-        if task is None:
-            self._open.pop(group.name, None)
+    def _take_again(self, group: str) -> Task:
+        tasks = self._again[group]
+        task = tasks.popleft()
+        if not tasks:
+            del self._again[group]
         return task
 
 
 def failure_reason(outcome: Failed | Died) -> tuple[Reason, str]:
     """Return the reason and detail that rows of a given-up task carry."""
     if isinstance(outcome, Failed):
+        work = outcome.task.work
+        if outcome.reason.status is Status.oom and outcome.task.attempt > 1 and isinstance(work, UnitSpec):
+            sizes = ", ".join(str(work.batch_size >> halvings) for halvings in range(outcome.task.halvings + 1))
+            return outcome.reason, f"{outcome.detail} (on a fresh worker, in batches of {sizes})"
         return outcome.reason, outcome.detail
     if outcome.signal in FATAL_SIGNALS:
         return Reason.worker_signal, f"the worker died by signal {outcome.signal} on every try, the last one alone"
     return Reason.quarantined, "workers died under it too often, the last one fresh and alone"
+
+
+def _deadly(deaths: Deaths) -> bool:
+    return deaths.fatal >= FATAL_DEATHS or deaths.other >= OTHER_DEATHS

@@ -38,6 +38,7 @@ class Task:
 
     Attributes:
         halvings: how often the unit's batch size is halved, because it did not fit into memory otherwise.
+        final_pass: the unit killed too many workers, and this is its last chance: alone, on a fresh worker.
         upcoming: generators that this worker will probably get next; it may fetch their files meanwhile.
     """
 
@@ -45,6 +46,7 @@ class Task:
     generation: int = 0
     attempt: int = 1
     halvings: int = 0
+    final_pass: bool = False
     upcoming: tuple[GeneratorSpec, ...] = field(default=(), compare=False, repr=False)
 
     @property

@@ -27,6 +27,7 @@ from manifests.unit import CheckerSpec, RealUnitSpec, UnitSpec
 from pipeline.config import CaptionerConfig
 from pipeline.device_check import check_device
 from pipeline.disk_errors import disk_refusals
+from pipeline.memory_plan import activation_bytes, largest_component_bytes, model_bytes
 from pipeline.quiet import quiet_libraries
 from pipeline.rows import generated_row
 from pipeline.spool import own_spool
@@ -34,7 +35,9 @@ from pipeline.tasks import CaptionChunk, Done, Failed, Outcome, Task, Usage
 from pipeline.worker_config import WorkerConfig
 from samplers.base import Sampler
 from samplers.component_store import ComponentStore
+from samplers.device_memory import limit_device_memory
 from samplers.environment import Environment, current_environment, pin_threads, resolve_device, set_deterministic
+from samplers.placement import OffloadSetting, Placement, plan_placement
 from samplers.registry import load_sampler
 from samplers.safety_checker import SafetyChecker
 from samplers.unit_drawing import DrawnImage, draw_unit
@@ -73,6 +76,7 @@ class Worker:
         quiet_libraries()
         self._config = config
         self._device = resolve_device(config.device)
+        limit_device_memory(self._device, config.gpus_per_worker)
         self._models = ModelCache(
             endpoint=config.endpoint,
             cache_dir=config.cache,
@@ -110,10 +114,13 @@ class Worker:
 
     def close(self) -> None:
         """Give back the models and end what is fetched in the background."""
+        self._let_go()
+        self._models.close()
+
+    def _let_go(self) -> None:
         if self._loaded is not None:
             self._loaded.close()
             self._loaded = None
-        self._models.close()
 
     def _usage(self, seconds: float) -> Usage:
         traffic = self._models.take_traffic()
@@ -131,18 +138,17 @@ class Worker:
         if isinstance(task.work, RealUnitSpec):
             on_fetched()
             return {"receipt": self._store(task.work)}
-        environment = current_environment(self._device, task.work.generator.dtype or task.work.dtype)
-        receipt = self._sample(task, task.work, environment, on_fetched)
+        receipt, environment = self._sample(task, task.work, on_fetched)
         return {"receipt": receipt, "environment": environment.id, "versions": environment.details}
 
-    def _sample(self, task: Task, unit: UnitSpec, environment: Environment, on_fetched: Callable[[], None]) -> Receipt:
-        checker = self._load_checker(unit.checker)
-
+    def _sample(self, task: Task, unit: UnitSpec, on_fetched: Callable[[], None]) -> tuple[Receipt, Environment]:
         def fetched() -> None:
             on_fetched()
             self._models.prefetch(task.upcoming)
 
         sampler = self._load(unit, fetched)
+        checker = self._load_checker(unit.checker)
+        environment = current_environment(self._device, unit.dtype, compiled=sampler.compiled)
         batch_size = max(1, unit.batch_size >> task.halvings)
         sampled = {
             "negative_prompt": sampler.negative_prompt,
@@ -157,7 +163,7 @@ class Worker:
         with self._writer(unit.unit, unit.generator.name) as writer:
             for drawn in draw_unit(unit, sampler, checker, batch_size=batch_size):
                 writer.add(_row(unit, task.generation, drawn) | sampled, drawn.image)
-            return writer.publish()
+            return writer.publish(), environment
 
     def _store(self, unit: RealUnitSpec) -> Receipt:
         with self._writer(unit.unit, f"real-{unit.source.name}") as writer:
@@ -181,11 +187,11 @@ class Worker:
         if self._loaded is not None and self._loaded.spec == unit.generator:
             on_fetched()
             return self._loaded.sampler
-        files = self._models.fetch(unit.generator)
+        # The old generator is let go after the download, since until then it may still be of use, unless the disk
+        # budget does not hold both.
+        files = self._models.fetch(unit.generator, make_room=self._let_go)
         on_fetched()
-        if self._loaded is not None:  # after the download: until then the old one may still be of use
-            self._loaded.close()
-            self._loaded = None
+        self._let_go()
         started = time.monotonic()
         try:
             sampler = load_sampler(
@@ -195,6 +201,7 @@ class Worker:
                 dtype=unit.dtype,
                 device=self._device,
                 components=self._components,
+                placement=self._placement(unit),
             )
         except UnitFailure:
             files.release()
@@ -203,6 +210,19 @@ class Worker:
             self._loading += time.monotonic() - started
         self._loaded = _Loaded(unit.generator, sampler, files)
         return sampler
+
+    def _placement(self, unit: UnitSpec) -> Placement:
+        """Offload as little as the device at hand needs: unlike precision and batch size it changes no byte."""
+        share = self._config.gpus_per_worker
+        return plan_placement(
+            model_bytes(unit.generator, unit.dtype),
+            activation_bytes(unit.generator, unit.dtype, unit.batch_size),
+            self._device,
+            cast(OffloadSetting, self._config.offload),
+            largest_bytes=largest_component_bytes(unit.generator, unit.dtype),
+            share=share if 0 < share < 1 else 1.0,
+            compile=self._config.compile,
+        )
 
     def _load_checker(self, spec: CheckerSpec | None) -> SafetyChecker | None:
         if spec is None:

@@ -1,34 +1,40 @@
 """A worker in a process of its own, so that its death is an event with a signal number and a hang can be ended.
 
-The parent speaks to it over a socket: a WorkerConfig, then one Task at a time; the child answers each with an
-Outcome. The child ends when the socket closes, and within a second of its parent's death, so that nothing is
-sampled for nobody.
+The parent keeps a child for its tasks and replaces it when it died, hangs, has done enough, or holds too much memory.
+With `spares` it keeps others ready, which have imported everything and hold nothing else: no model, nothing on a GPU,
+0.5 GiB of main memory each beside the libraries' files, which all share. A spare takes over at once, where a new child
+would import for several seconds.
+
+The child ends when the socket closes, and within a second of its parent's death, so that nothing is sampled for nobody.
 """
 
 import os
-import re
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 from crawlers.hub_errors import redact
 from manifests.errors import InputError
-from pipeline.disk_errors import disk_refusals
+from pipeline.child_process import ChildProcess, Notice
 from pipeline.spool import owned_name
 from pipeline.tasks import Bug, Died, Done, Failed, Outcome, Task
 from pipeline.worker_config import WorkerConfig
-from shards.statuses import Reason
 
-LOG_TAIL_BYTES = 2000
-DEATH_SECONDS = 30.0
-"""How long a child that has closed its socket may take to die."""
+if TYPE_CHECKING:
+    from pipeline.worker import Worker
+
+STANDBY_NICENESS = 10
+NEEDED = ("pipeline.worker", "pandas", "PIL.PngImagePlugin")
+"""What a worker imports, also what libraries would import at first use only: pyarrow asks for pandas."""
 
 
 class WorkerProcess:
@@ -36,147 +42,148 @@ class WorkerProcess:
 
     def __init__(self, config: WorkerConfig, name: str) -> None:
         self._config = config
-        self._log = config.spool / f"{owned_name()}.{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
-        self._tasks_run = 0
+        self._name = name
+        self._child: ChildProcess | None = None
+        self._spares: deque[ChildProcess] = deque()
+        self._started = 0
+        self._group: str | None = None
 
     @property
     def pid(self) -> int | None:
         """The child's process id while it lives."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
+        return self._child.pid if self._child is not None and self._child.alive else None
+
+    @property
+    def spare_pids(self) -> list[int]:
+        """The process ids of the spares that live."""
+        return [spare.pid for spare in self._spares if spare.alive]
+
+    @property
+    def ready_spares(self) -> int:
+        """How many spares could take over at once."""
+        return sum(spare.alive and spare.ready for spare in self._spares)
 
     def start(self) -> None:
-        """Start the child; its threads are pinned by the environment before its first import.
+        """Start the child.
 
         Raises:
             InputError: the spool cannot be written.
-            ConnectionError: the child died at once.
         """
-        with disk_refusals(self._config.spool):
-            self._config.spool.mkdir(parents=True, exist_ok=True)
-            self._log.touch()
-        threads = str(self._config.cpu_threads)
-        environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
-        here, there = socket.socketpair()
-        with there, self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.worker_process", str(there.fileno())],
-                pass_fds=[there.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-            )
-        self._connection = Connection(here.detach())
-        self._connection.send(self._config)
-        self._tasks_run = 0
+        self._child = self._new(standby=False)
 
     def run(self, task: Task, *, fresh: bool = False) -> Outcome:
-        """Run one task and return its outcome; a child that hangs is ended, one that died is replaced next time."""
-        log_start = self._log.stat().st_size if self._log.exists() else 0
+        """Run one task and return its outcome; `fresh` asks for a child that has run nothing yet."""
         try:
-            if self._process is None or self._process.poll() is not None or (fresh and self._tasks_run):
-                self.stop()
-                self.start()
-            outcome = self._exchange(task)
+            child = self._child_for(task, fresh)
+            try:
+                outcome = child.run(task, self._refill)  # not before: a spare shall not slow the start of this one
+            except (EOFError, ConnectionError):
+                death = Died(task, child.death_signal(), child.log_tail())
+                self._drop()
+                return death
+            self._refill()
         except InputError as refusal:
             return refusal
-        except (EOFError, ConnectionError):
-            return Died(task, self._death_signal(), self._log_since(log_start))
+        self._group = task.group
         if isinstance(outcome, Done | Failed):
-            return replace(outcome, log_tail=self._log_since(log_start))
-        return outcome
-
-    def _exchange(self, task: Task) -> Outcome:
-        """Send a task and return the answer. Raises EOFError or ConnectionError when the child dies."""
-        assert self._connection is not None
-        self._tasks_run += 1
-        self._connection.send(task)
-        if not self._connection.poll(self._config.unit_timeout):
-            self.stop()
-            detail = f"no result within {self._config.unit_timeout:g} s"
-            return Failed(task, Reason.unit_timeout, detail, self._config.unit_timeout, socket.gethostname())
-        try:
-            outcome: Outcome = self._connection.recv()
-        except OSError as error:  # it died in the middle of its answer
-            raise EOFError from error
+            outcome = replace(outcome, log_tail=child.log_tail())
+        if child.hangs:
+            self._drop()
         return outcome
 
     def stop(self) -> None:
-        """End the child now."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            if self._process.poll() is None:
-                self._process.kill()
-            self._process.wait()
-        self._process = self._connection = None
+        """End the child and the spares now."""
+        self._drop()
+        while self._spares:
+            self._spares.popleft().forget()
 
-    def _death_signal(self) -> int:
-        """Return the signal that the child died of, 0 when it is unknown or the child had to be ended."""
-        assert self._process is not None
-        try:
-            return max(0, -self._process.wait(DEATH_SECONDS))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return 0
+    def _child_for(self, task: Task, fresh: bool) -> ChildProcess:
+        child = self._child
+        if child is None or not child.alive or (fresh and child.tasks_run) or self._is_worn(child, task):
+            self._drop()
+            child = self._child = self._spare() or self._new(standby=False)
+        return child
 
-    def _log_since(self, start: int) -> str:
-        """Return the last lines logged after byte `start`, without secrets."""
-        if not self._log.exists():
-            return ""
-        tail = max(start, self._log.stat().st_size - LOG_TAIL_BYTES)
-        with self._log.open("rb") as log:
-            log.seek(tail)
-            text = log.read().decode(errors="replace")
-        if tail > start:  # cut somewhere, perhaps within a secret, which would then not be known for one
-            text = re.sub(r"\A[^\r\n]*[\r\n]?", "", text)
-        return redact(text, self._config.token)
+    def _is_worn(self, child: ChildProcess, task: Task) -> bool:
+        """Tell whether the child shall be replaced before this task: within a generator only for its memory."""
+        config = self._config
+        if config.worker_memory is not None and child.tasks_run and child.resident_bytes() > config.worker_memory:
+            return True
+        enough = config.tasks_per_worker is not None and child.tasks_run >= config.tasks_per_worker
+        return enough and task.group != self._group
+
+    def _spare(self) -> ChildProcess | None:
+        while self._spares:
+            spare = self._spares.popleft()
+            if spare.alive:
+                return spare
+            spare.forget()
+        return None
+
+    def _refill(self) -> None:
+        while len(self._spares) < self._config.spares:
+            self._spares.append(self._new(standby=True))
+
+    def _new(self, *, standby: bool) -> ChildProcess:
+        self._started += 1
+        log = self._config.spool / f"{owned_name()}.{self._name}.{self._started}.log"
+        return ChildProcess(self._config, log, standby=standby)
+
+    def _drop(self) -> None:
+        if self._child is not None:
+            self._child.forget()
+            self._child = None
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, standby: bool) -> None:
     """Serve tasks in the child until the parent closes the socket."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides what to end.
     connection = Connection(descriptor)
-    config: WorkerConfig = connection.recv()
-
     try:
-        answer = _worker(config)
-    except InputError as refusal:
-        answer = _always(refusal)
-    except Exception:  # noqa: BLE001 - as below
-        answer = _always(_bug(config))
-    while True:
-        try:
+        config: WorkerConfig = connection.recv()
+        make_worker = _import(standby)
+        connection.send(Notice.READY)
+        worker = None
+        while True:
             task = connection.recv()
-        except (EOFError, ConnectionError):
-            return
-        try:
-            outcome = answer(task)
-        except InputError as refusal:
-            outcome = refusal
-        except Exception:  # noqa: BLE001 - the outermost frame of this process: the driver shall show it, not a death
-            outcome = _bug(config)
-        sys.stdout.flush()
-        connection.send(outcome)
+            try:
+                worker = worker or make_worker(config)
+                outcome = worker.run(task, lambda: connection.send(Notice.FETCHED))
+            except InputError as refusal:
+                outcome = refusal
+            except Exception:  # noqa: BLE001 - the outermost frame: the driver shall show it, not take it for a death
+                outcome = Bug(redact(traceback.format_exc(), config.token))
+            sys.stdout.flush()
+            connection.send(outcome)
+    except (EOFError, ConnectionError):
+        return
 
 
-def _worker(config: WorkerConfig) -> Callable[[Task], Outcome]:
-    from pipeline.worker import Worker  # loads torch, with the threads already pinned
+def _import(standby: bool) -> "Callable[[WorkerConfig], Worker]":
+    """Import what a worker needs, torch and all models' code included, and return what makes one.
 
-    return Worker(config).run
+    A spare imports in a thread of low priority: the niceness of a thread ends with it, that of a process could not be
+    taken back when the spare takes over. Only Linux has it by thread. What an import raises, making the worker raises.
+    """
 
+    def load() -> None:
+        if standby and sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), STANDBY_NICENESS)
+        with suppress(Exception):  # it is raised again, where it is answered, when the module is asked for
+            for module in NEEDED:
+                import_module(module)
 
-def _always(outcome: Outcome) -> Callable[[Task], Outcome]:
-    """Answer every task so: the worker could not be made."""
-    return lambda task: outcome
+    thread = threading.Thread(target=load)
+    thread.start()
+    thread.join()
 
+    def make(config: WorkerConfig) -> "Worker":
+        from pipeline.worker import Worker
 
-def _bug(config: WorkerConfig) -> Bug:
-    return Bug(redact(traceback.format_exc(), config.token))
+        return Worker(config)
+
+    return make
 
 
 def _end_with_parent(parent: int) -> None:
@@ -186,4 +193,4 @@ def _end_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), "--standby" in sys.argv)

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from manifests.errors import InputError
 from manifests.frozen import FrozenModel
 from shards import layout, reader, storage
+from shards.commit_cache import CommitSummary
 from shards.commits import Commit, CommitLog
 from shards.identifiers import canonical_json
 
@@ -109,6 +110,10 @@ class Dataset:
         """unit -> winning commit. Only commits that are new since the last call are opened."""
         return self.log.winners()
 
+    def summaries(self) -> dict[str, CommitSummary]:
+        """unit -> what its winning commit comes to, in little memory and time; see `CommitLog.summaries`."""
+        return self.log.summaries()
+
     def rows(
         self,
         columns: Collection[str] | None = None,
@@ -118,9 +123,18 @@ class Dataset:
         where: pc.Expression | None = None,
     ) -> pa.Table:
         """The committed rows, read from the shards and filtered; see `shards.reader.read_rows`."""
+        if label is None and generator is None:
+            chosen = list(self.commits().values())
+        else:  # the files of the other commits need not be opened
+            generators = {generator} if isinstance(generator, str) else generator
+            chosen = [
+                self.log.read(summary.unit, summary.generation)
+                for summary in self.summaries().values()
+                if (label is None or summary.label == label) and (generators is None or summary.generator in generators)
+            ]
         return reader.read_rows(
             self.root,
-            self.commits().values(),
+            chosen,
             columns=columns,
             label=label,
             generator=generator,

@@ -15,6 +15,7 @@ COMMITS = "commits"
 IMAGES = "images"
 ROWS = "rows"
 INDEX = "index/rows.parquet"
+COMMIT_CACHE = "index/commits.cache"
 PAIRS = "pairs.parquet"
 
 _UNIT = re.compile(r"^[A-Za-z0-9_-]{1,80}$")

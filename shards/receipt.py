@@ -9,13 +9,15 @@ from pydantic import AfterValidator, Field
 from manifests.frozen import FrozenModel
 from shards.statuses import Reason, Status
 
+_STATUSES, _REASONS = frozenset(Status), frozenset(Reason)
+
 
 def _statuses(counts: dict[str, int]) -> dict[str, int]:
-    return {Status(status).value: draws for status, draws in counts.items()}
+    return counts if counts.keys() <= _STATUSES else {Status(status).value: draws for status, draws in counts.items()}
 
 
 def _reasons(counts: dict[str, int]) -> dict[str, int]:
-    return {Reason(reason).value: draws for reason, draws in counts.items()}
+    return counts if counts.keys() <= _REASONS else {Reason(reason).value: draws for reason, draws in counts.items()}
 
 
 StatusCounts = Annotated[dict[str, Annotated[int, Field(ge=1)]], AfterValidator(_statuses)]

@@ -2,6 +2,9 @@
 
 flock on `<root>/.run.lock`. The file stays when the lock is released (removing it would let two processes lock two
 different files of the same name); it names the last holder.
+
+`lock_holder` asks whether a run is at work without being in its way: it takes a shared lock for an instant, which never
+meets another asker's, and a starter that meets it tries again.
 """
 
 from __future__ import annotations
@@ -10,12 +13,18 @@ import fcntl
 import json
 import os
 import socket
+import time
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from manifests.errors import InputError
 from shards import layout, storage
+
+PATIENCE_SECONDS = 0.5
+"""How long a starter tries: whoever holds the lock for longer is no asker."""
+_PAUSE_SECONDS = 0.01
 
 
 class RunLockHeld(InputError):  # noqa: N818
@@ -28,6 +37,35 @@ class RunLockHeld(InputError):  # noqa: N818
         self.host = host
 
 
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """The process that holds a run lock; None where it has not written its name yet."""
+
+    pid: int | None
+    host: str | None
+
+
+def lock_holder(root: Path) -> LockHolder | None:
+    """Who holds the lock of a dataset now, or None when nobody does or there is none. Takes nothing away from anybody.
+
+    Raises InputError when the lock file may not be read.
+    """
+    path = storage.local_root(root) / layout.LOCK
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return LockHolder(*_holder(descriptor))
+    finally:
+        os.close(descriptor)
+    return None
+
+
 class RunLock:
     """The lock of a dataset. `acquire` and `release`, or a context manager. Not reentrant: a second lock on the same
     dataset is refused in the same process too."""
@@ -37,7 +75,8 @@ class RunLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> RunLock:
-        """Take the lock without waiting. Raises RunLockHeld, or InputError when the folder is absent or read-only."""
+        """Take the lock, trying for `PATIENCE_SECONDS`. Raises RunLockHeld, or InputError when the folder is absent or
+        read-only."""
         if self._descriptor is not None:
             raise RunLockHeld(self.path, os.getpid(), socket.gethostname())
         try:
@@ -45,21 +84,30 @@ class RunLock:
         except (FileNotFoundError, PermissionError) as error:
             raise InputError(f"{self.path}: cannot be opened for locking: {error.strerror}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid, host = _holder(descriptor)
+            self._lock(descriptor)
+        except BaseException:
             os.close(descriptor)
-            raise RunLockHeld(self.path, pid, host) from error
-        except OSError as error:
-            os.close(descriptor)
-            raise InputError(
-                f"{self.path}: this file system has no flock ({error.strerror}), which a run needs"
-            ) from error
+            raise
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         self._descriptor = descriptor
         _HELD.add(self)
         return self
+
+    def _lock(self, descriptor: int) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise RunLockHeld(self.path, *_holder(descriptor)) from error
+            except OSError as error:
+                raise InputError(
+                    f"{self.path}: this file system has no flock ({error.strerror}), which a run needs"
+                ) from error
+            time.sleep(_PAUSE_SECONDS)
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""

@@ -56,6 +56,7 @@ class Reason(StrEnum):
     checksum_mismatch = "checksum_mismatch"
     invalid_pipeline = "invalid_pipeline"
     download_failed = "download_failed"
+    disk_budget = "disk_budget"
 
     repo_not_found = "repo_not_found"
     revision_not_found = "revision_not_found"
@@ -109,6 +110,7 @@ _OUTCOME: dict[Reason, tuple[Status, Retry]] = {
     Reason.checksum_mismatch: (Status.load_failed, Retry.never),
     Reason.invalid_pipeline: (Status.load_failed, Retry.never),
     Reason.download_failed: (Status.load_failed, Retry.retry),
+    Reason.disk_budget: (Status.load_failed, Retry.retry),
     Reason.repo_not_found: (Status.gone, Retry.never),
     Reason.revision_not_found: (Status.gone, Retry.never),
     Reason.gated_repo: (Status.gated, Retry.after_credentials),

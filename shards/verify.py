@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards import layout, storage
+from shards.commit_cache import read_cache
 from shards.commits import FIRST_GENERATION, Commit, CommitLog, CommitUnreadable
 from shards.dataset import Dataset
 from shards.findings import Finding, Kind, errors
@@ -33,6 +34,7 @@ def verify(root: Path, progress: Callable[[int, int], None] | None = None) -> li
     """
     dataset = Dataset.open(root)
     commits, findings = _read_commits(dataset.root)
+    known = read_cache(dataset.root / layout.COMMIT_CACHE)
     winners = {commit.unit: commit for commit in commits}  # sorted by generation: the last one stays
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         checks = []
@@ -49,6 +51,14 @@ def verify(root: Path, progress: Callable[[int, int], None] | None = None) -> li
         findings.append(
             Finding.of(Kind.stale_index, layout.INDEX, "commits changed since; run `commforge dataset index`")
         )
+    if any(
+        (cached := known.get(commit.unit)) is not None
+        and cached.generation == commit.generation
+        and cached != commit.summary
+        for commit in commits
+    ):
+        detail = "says something else than the commits; remove it"
+        findings.append(Finding.of(Kind.stale_index, layout.COMMIT_CACHE, detail))
     return sorted(
         findings, key=lambda finding: (finding.severity != "error", finding.file, finding.kind, finding.detail)
     )
@@ -58,13 +68,14 @@ def _read_commits(root: Path) -> tuple[list[Commit], list[Finding]]:
     """Every readable commit, sorted by unit and generation, and a finding for each that is not."""
     log, commits, findings = CommitLog(root), [], []
     names = log.names()
+    committed = set(names)
     for unit, generation in names:
         name = layout.commit_name(unit, generation)
         try:
             commits.append(log.read(unit, generation))
         except CommitUnreadable as error:
             findings.append(Finding.of(Kind.unreadable_commit, name, str(error)))
-        if generation > FIRST_GENERATION and (unit, generation - 1) not in names:
+        if generation > FIRST_GENERATION and (unit, generation - 1) not in committed:
             findings.append(Finding.of(Kind.missing_generation, name, f"generation {generation - 1} has no commit"))
     return commits, findings
 

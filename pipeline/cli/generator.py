@@ -33,8 +33,11 @@ def list_generators(source: Source = None, as_json: AsJson = False) -> None:
         print_json([generator.model_dump(mode="json") for generator in generators])
         return
     print_table(
-        ("generator", "kind", "family", "architecture", "licence", "revision"),
-        [(g.repo_id, g.kind, g.family, g.architecture, g.license, (g.revision or "")[:12]) for g in generators],
+        ("generator", "kind", "packaging", "family", "architecture", "licence", "revision"),
+        [
+            (g.repo_id, g.kind, g.packaging, g.family, g.architecture, g.license, (g.revision or "")[:12])
+            for g in generators
+        ],
     )
 
 
@@ -55,7 +58,9 @@ def show(
     if as_json:
         print_json(generator.model_dump(mode="json"))
         return
-    facts = generator.model_dump(mode="json", exclude={"params", "files"})
+    facts = generator.model_dump(mode="json", exclude={"params", "files", "base"})
+    if generator.base is not None:
+        facts["base"] = f"{generator.base.repo_id}@{generator.base.revision}"
     print_table(("key", "value"), [(key, value) for key, value in facts.items() if value is not None])
     print()
     print_table(("parameter", "value", "from"), parameter_rows(generator))

@@ -1,12 +1,14 @@
 """Where workers run. A new executor is one file here and one line in `make_executor`."""
 
+from pathlib import Path
+
 from pipeline.config import ExecuteConfig
 from pipeline.executors.base import Executor
 from pipeline.worker_config import WorkerConfig
 
 
-def make_executor(execute: ExecuteConfig, config: WorkerConfig) -> Executor:
-    """Return the configured executor, not yet started."""
+def make_executor(execute: ExecuteConfig, config: WorkerConfig, deaths: Path) -> Executor:
+    """Return the configured executor, not yet started; `deaths` is the run's folder of that name."""
     if execute.executor == "ray":
         from pipeline.executors.ray_auth import use_token
 
@@ -16,4 +18,4 @@ def make_executor(execute: ExecuteConfig, config: WorkerConfig) -> Executor:
         return RayExecutor(config, execute)
     from pipeline.executors.inline import InlineExecutor
 
-    return InlineExecutor(config)
+    return InlineExecutor(config, deaths)

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from pipeline.deaths import InFlight
 from pipeline.tasks import Outcome, Task
 from pipeline.worker import Worker
 from pipeline.worker_config import WorkerConfig
@@ -17,10 +19,18 @@ class InlineExecutor:
 
     A worker pins threads and chooses kernels for its whole process; `close` puts them back, so that what the driver
     does later, such as training, does not depend on the executor.
+
+    A model that crashes takes the driver with it. Then the next driver knows under which unit, and quarantines that
+    unit as if a worker of its own had died.
+
+    Args:
+        deaths: folder where the unit under way is noted.
     """
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, deaths: Path) -> None:
         self._config = config
+        self._deaths = deaths
+        self._in_flight: InFlight | None = None
         self._worker: Worker | None = None
         self._outcome: Outcome | None = None
         self._restore: Callable[[], None] | None = None
@@ -29,14 +39,19 @@ class InlineExecutor:
         restore = _restorer()
         self._worker = Worker(self._config)
         self._restore = restore
+        self._in_flight = InFlight(self._deaths)
 
     def idle(self) -> list[int]:
         return [] if self._outcome is not None else [0]
 
     def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
-        if fresh or self._worker is None:
+        if self._worker is None or self._in_flight is None:
+            raise RuntimeError("submit() before start()")
+        if fresh:
+            self._worker.close()
             self._worker = Worker(self._config)
-        self._outcome = self._worker.run(task)
+        with self._in_flight.unit(task):
+            self._outcome = self._worker.run(task)
 
     def wait(self) -> tuple[int, Outcome]:
         outcome = self._outcome
@@ -46,7 +61,12 @@ class InlineExecutor:
         return 0, outcome
 
     def close(self) -> None:
-        self._worker = None
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+        if self._in_flight is not None:
+            self._in_flight.close()
+            self._in_flight = None
         if self._restore is not None:
             self._restore()
             self._restore = None

@@ -7,7 +7,9 @@ Images never cross Ray's object store: workers publish shards themselves and onl
 import logging
 import os
 import time
+from concurrent.futures import Future
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import ray
@@ -71,14 +73,20 @@ class RayWorker:
 
 
 class RayExecutor:
-    """Workers 0..N-1 as actors; a dead actor is replaced by a new one with the same number."""
+    """Workers 0..N-1 as actors; a dead actor is replaced by a new one with the same number.
+
+    Ray puts each answer into a queue when it comes, so the cost of an event does not depend on the number of workers;
+    `ray.wait` looks at all of them each time.
+    """
 
     def __init__(self, config: WorkerConfig, execute: ExecuteConfig) -> None:
         self._config = config
         self._execute = execute
         self._actors: dict[int, Any] = {}
-        self._starting: dict[Any, int] = {}
-        self._running: dict[Any, tuple[int, Task]] = {}
+        self._idle: dict[int, None] = {}
+        self._starting: dict[Future[Any], int] = {}
+        self._running: dict[Future[Any], tuple[int, Task]] = {}
+        self._answers: SimpleQueue[Future[Any]] = SimpleQueue()
         self._starts = 0
         self._failed_starts = 0
         self._owns_cluster = False
@@ -102,44 +110,31 @@ class RayExecutor:
             self._create(worker)
 
     def idle(self) -> list[int]:
-        if self._starting:
-            answered, _ = ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)
-            for reference in answered:
-                self._take_start(reference)
-        busy = {worker for worker, _ in self._running.values()} | set(self._starting.values())
-        return [worker for worker in self._actors if worker not in busy]
+        return list(self._idle)
 
     def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
-        reference = self._actors[worker].run.remote(task, fresh)
-        self._running[reference] = (worker, task)
+        del self._idle[worker]
+        self._running[self._ask(self._actors[worker].run.remote(task, fresh))] = (worker, task)
 
     def wait(self) -> tuple[int, Outcome] | None:
-        answered: list[Any] = []
-        started, said = time.monotonic(), False
-        while not answered:  # a short wait keeps Ctrl-C answered
-            answered, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=1.0)
-            if not answered and not self._running and not said and time.monotonic() - started > PATIENCE:
-                free = ray.available_resources()
-                say(
-                    "workers: waiting for the cluster, which has no room yet: "
-                    f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs are free"
-                )
-                said = True
-        if answered[0] in self._starting:
-            self._take_start(answered[0])
+        answer = self._next_answer()
+        if answer in self._starting:
+            self._take_start(answer)
             return None
-        worker, task = self._running.pop(answered[0])
+        worker, task = self._running.pop(answer)
         try:
-            outcome: Outcome = ray.get(answered[0])
+            outcome: Outcome = answer.result()
         except LOST as error:
             self._replace(worker)
             return worker, Died(task, 0, _first_line(error))
+        self._idle[worker] = None
         return worker, outcome
 
     def close(self) -> None:
         for actor in self._actors.values():
             ray.kill(actor)
         self._actors.clear()
+        self._idle.clear()
         self._starting.clear()
         self._running.clear()
         if self._owns_cluster:
@@ -179,21 +174,44 @@ class RayExecutor:
         actor_class = ray.remote(max_restarts=0, max_task_retries=0)(RayWorker)
         actor = actor_class.options(**options).remote(self._config, f"worker-{worker}-{self._starts}")
         self._actors[worker] = actor
-        self._starting[actor.ready.remote()] = worker  # until it answers, the worker may have no place yet
+        self._starting[self._ask(actor.ready.remote())] = worker  # until it answers, the worker may have no place yet
+
+    def _ask(self, reference: Any) -> Future[Any]:
+        """Return the reference as a future that comes into the queue when it is answered."""
+        future: Future[Any] = reference.future()
+        future.add_done_callback(self._answers.put)
+        return future
+
+    def _next_answer(self) -> Future[Any]:
+        started, said = time.monotonic(), False
+        while True:
+            try:
+                answer = self._answers.get(timeout=1.0)  # a short wait keeps Ctrl-C answered
+            except Empty:
+                if not self._running and not said and time.monotonic() - started > PATIENCE:
+                    free = ray.available_resources()
+                    say(
+                        "workers: waiting for the cluster, which has no room yet: "
+                        f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs are free"
+                    )
+                    said = True
+                continue
+            if answer in self._running or answer in self._starting:  # else it is of an actor that we gave up
+                return answer
 
     def _replace(self, worker: int) -> None:
         ray.kill(self._actors[worker], no_restart=True)  # we may only have lost sight of it
         self._create(worker)
 
-    def _take_start(self, reference: Any) -> None:
+    def _take_start(self, answer: Future[Any]) -> None:
         """Take a worker's first answer; from then on it is idle.
 
         Raises:
             InputError: it can do nothing where it is, or no worker comes up.
         """
-        worker = self._starting.pop(reference)
+        worker = self._starting.pop(answer)
         try:
-            refusal: InputError | None = ray.get(reference)
+            refusal: InputError | None = answer.result()
         except LOST as error:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS:
@@ -206,6 +224,7 @@ class RayExecutor:
         if refusal is not None:
             raise refusal
         self._failed_starts = 0
+        self._idle[worker] = None
 
 
 def _first_line(error: BaseException) -> str:

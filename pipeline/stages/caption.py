@@ -19,6 +19,7 @@ from pipeline.progress import StageProgress, say
 from pipeline.scheduler import Scheduler, failure_reason
 from pipeline.stages.captioner_pass import CaptionerPass
 from pipeline.tasks import Died, Done, Failed, Task
+from pipeline.work_queue import TaskGroup
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _store(context: RunContext, units: Sequence[RealUnitSpec]) -> None:
     by_source: dict[str, list[Task]] = {}
     for unit in units:
         by_source.setdefault(unit.source.name, []).append(Task(unit))
-    groups = ((name, name, iter(tasks)) for name, tasks in by_source.items())
+    groups = (TaskGroup(name, name, iter(tasks), len(tasks)) for name, tasks in by_source.items())
     scheduler = Scheduler(groups, context.config.execute.attempts)
     with StageProgress("caption", images, "real images") as progress:
 

@@ -11,6 +11,7 @@ from pipeline.driver import drive
 from pipeline.progress import StageProgress, say
 from pipeline.scheduler import Scheduler
 from pipeline.tasks import CaptionChunk, Died, Done, Failed, StoredImage, Task
+from pipeline.work_queue import TaskGroup
 from shards import storage
 from shards.identifiers import content_hash
 
@@ -42,7 +43,8 @@ class CaptionerPass:
             else:
                 tasks.append(Task(chunk))
         context = self._context
-        scheduler = Scheduler([("captioner", "captioner", iter(tasks))], context.config.execute.attempts)
+        group = TaskGroup("captioner", "captioner", iter(tasks), len(tasks))
+        scheduler = Scheduler([group], context.config.execute.attempts)
         with StageProgress("caption", len(image_ids), "captions") as progress:
             progress.advance(len(captions))
 

@@ -1,14 +1,10 @@
 """The toy world, served once for all tests of the pipeline, and runs that are ready to be worked on."""
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from ray_cluster import ray_cluster
 from toy_runs import ToyWorld, commforge, copy_run, environment, small_config, write_yaml
 
 from crawlers.hub_server.server import HubServer
@@ -52,34 +48,8 @@ def fresh_run(prepared: Path, tmp_path: Path) -> Path:
     return copy_run(prepared, tmp_path / "run")
 
 
-@pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="session", name="ray_cluster")
+def _ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Ray cluster of this test's own, as an address; drivers come and go, it stays."""
-    ray = Path(sys.executable).with_name("ray")
-    folder = Path(f"/tmp/commforge-ray-{os.getpid()}")  # Ray's sockets need a short path
-    command = [ray, "start", "--head", "--port=0", "--num-cpus=3", "--include-dashboard=false", "--disable-usage-stats"]
-    command += [f"--temp-dir={folder}", "--object-store-memory=200000000", "--block"]
-    log = (tmp_path_factory.mktemp("ray") / "ray.log").open("w+")
-    process = subprocess.Popen(
-        command, stdout=log, stderr=log, env=environment() | {"RAY_AUTH_MODE": "token"}, start_new_session=True
-    )
-    try:
-        yield _address(process, folder)
-    finally:
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(30)
-        for member in family:
-            if member.is_running():
-                member.kill()
-
-
-def _address(process: "subprocess.Popen[bytes]", folder: Path) -> str:
-    current = folder / "ray_current_cluster"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the cluster did not start"
-        if current.exists() and (address := current.read_text().strip()):
-            return address
-        time.sleep(0.2)
-    raise TimeoutError("no Ray cluster after 60 s")
+    with ray_cluster(tmp_path_factory.mktemp("ray") / "ray.log", environment()) as address:
+        yield address

@@ -112,7 +112,7 @@ def test_generators_get_prompts_of_their_own_split_only():
 def test_two_generators_start_at_different_prompts_and_seeds_never_repeat():
     prompts = _prompts(50)
     draws = [
-        PromptChoice(_generator(name), prompts).target(index)
+        PromptChoice(_generator(name), prompts).targets(index, index + 1)[0]
         for name in ("a--x", "b--y", "c--z")
         for index in range(50)
     ]
@@ -123,7 +123,7 @@ def test_two_generators_start_at_different_prompts_and_seeds_never_repeat():
 @pytest.mark.parametrize("kind", ["class-conditional", "unconditional"])
 def test_kinds_without_text_need_no_prompts(kind):
     choice = PromptChoice(_generator(kind=kind), [])
-    draws = [choice.target(0), choice.target(1), choice.reserve(0)]
+    draws = [*choice.targets(0, 2), *choice.reserves(0, 1)]
     assert [draw.index for draw in draws] == [0, 1, -1]
     assert len({draw.seed for draw in draws}) == 3
 

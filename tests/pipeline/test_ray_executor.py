@@ -93,10 +93,10 @@ import json, pickle, sys, time
 from manifests.errors import InputError
 from pipeline.executors import make_executor
 
-config, execute, task = pickle.loads(bytes.fromhex(sys.argv[1]))
+config, execute, task, deaths = pickle.loads(bytes.fromhex(sys.argv[1]))
 
 def refusal(**changes):
-    executor = make_executor(execute.model_copy(update=changes), config)
+    executor = make_executor(execute.model_copy(update=changes), config, deaths)
     try:
         executor.start()
     except InputError as error:
@@ -104,7 +104,7 @@ def refusal(**changes):
     executor.close()
 
 said = {"garbage": refusal(ray_address="garbage"), "gpu": refusal(gpus_per_worker=1.0)}
-executor = make_executor(execute, config)
+executor = make_executor(execute, config, deaths)
 executor.start()
 said["at first"] = executor.idle()
 while len(executor.idle()) < 3:
@@ -149,7 +149,7 @@ def test_a_cluster_with_room_for_some_of_the_workers(ray_cluster: str, tmp_path:
     )
     execute = ExecuteConfig(workers=4, ray_address=ray_cluster)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, pickle.dumps((config, execute, task)).hex()],
+        [sys.executable, "-c", SCRIPT, pickle.dumps((config, execute, task, tmp_path / "deaths")).hex()],
         env=environment(),
         capture_output=True,
         text=True,

@@ -1,31 +1,56 @@
 """Whatever workers do, every task ends exactly once, and a unit that kills workers is set apart."""
 
-from signal import SIGKILL, SIGSEGV
+from signal import SIGABRT, SIGKILL, SIGSEGV
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifests.generator import GeneratorSpec
 from manifests.unit import Draw, UnitSpec
-from pipeline.scheduler import FATAL_DEATHS, OTHER_DEATHS, Scheduler, Verdict, failure_reason
+from pipeline.deaths import DeathLog
+from pipeline.scheduler import FATAL_DEATHS, LOST_UNITS, OTHER_DEATHS, Scheduler, Verdict, failure_reason
 from pipeline.tasks import Died, Done, Failed, Task
+from pipeline.work_queue import TaskGroup
 from shards.statuses import Reason
 
 ATTEMPTS = 3
 
 
-def _tasks(generator: str, units: int, family: str = "family") -> list[Task]:
-    spec = GeneratorSpec(name=generator, kind="unconditional", repo_id=f"owner/{generator}", family=family)
+def _spec(generator: str, family: str = "family") -> GeneratorSpec:
+    return GeneratorSpec(name=generator, kind="unconditional", repo_id=f"owner/{generator}", family=family)
+
+
+def _tasks(generator: str, units: int, family: str = "family", batch_size: int = 1) -> list[Task]:
+    spec = _spec(generator, family)
     draw = Draw(index=0, seed=1, prompt_id="p", prompt="", prompt_source="unconditional")
     return [
-        Task(UnitSpec(generator=spec, first=number, count=1, draws=(draw,), batch_size=1, cpu_threads=1))
+        Task(UnitSpec(generator=spec, first=number, count=1, draws=(draw,), batch_size=batch_size, cpu_threads=1))
         for number in range(units)
     ]
 
 
-def _scheduler(*groups: tuple[str, str, int]) -> Scheduler:
-    return Scheduler(((name, family, iter(_tasks(name, units, family))) for name, family, units in groups), ATTEMPTS)
+def _scheduler(
+    *groups: tuple[str, str, int], prefetch: int = 0, batch_size: int = 1, deaths: DeathLog | None = None
+) -> Scheduler:
+    return Scheduler(
+        [
+            TaskGroup(name, family, iter(_tasks(name, units, family, batch_size)), units, _spec(name, family))
+            for name, family, units in groups
+        ],
+        ATTEMPTS,
+        prefetch=prefetch,
+        deaths=deaths,
+    )
+
+
+def _run_out(scheduler: Scheduler, worker: int = 0) -> list[str]:
+    """Do everything that is left, with one worker; return the groups in their order."""
+    groups = []
+    while (task := scheduler.lease(worker)) is not None:
+        groups.append(task.group)
+        scheduler.judge(Done(task, 0.0, "host"))
+    return groups
 
 
 def test_a_worker_stays_with_its_generator_then_its_family_then_takes_another():
@@ -43,6 +68,120 @@ def test_workers_spread_over_generators_before_they_share_one():
     assert [scheduler.lease(worker).group for worker in range(3)] == ["a", "b", "a"]
 
 
+def test_who_helps_goes_where_most_is_left_for_each_worker():
+    scheduler = _scheduler(("a", "x", 3), ("b", "x", 3), ("c", "x", 3))
+    for worker, units in enumerate((2, 1, 3)):
+        for _ in range(units):
+            scheduler.lease(worker)
+    assert [scheduler.lease(worker).group for worker in (3, 4)] == ["b", "a"]
+
+
+def test_a_generator_bigger_than_a_share_is_opened_by_several_before_the_others():
+    sizes = (("a", "x", 7), ("big", "y", 100), ("b", "x", 7), ("c", "x", 7))
+    scheduler = _scheduler(*sizes)
+    leased = [scheduler.lease(worker).group for worker in range(6)]
+    assert leased.count("big") == 5, "121 units on 6 workers: a share is 20"
+    assert leased.count("a") == 1
+    assert {scheduler.lease(worker).group for worker in range(5)} == {"big"}, "each stays"
+
+
+def test_a_worker_is_told_what_comes_next_near_the_end_and_no_other_gets_it():
+    scheduler = _scheduler(("a1", "a", 3), ("b1", "b", 3), ("a2", "a", 2), ("b2", "b", 2), prefetch=1)
+    first, other = scheduler.lease(0), scheduler.lease(1)
+    assert (first.group, other.group, first.upcoming, other.upcoming) == ("a1", "b1", (), ())
+    assert [spec.name for spec in scheduler.lease(0).upcoming] == ["a2"], "one unit of a1 is left"
+    assert [spec.name for spec in scheduler.lease(0).upcoming] == ["a2"]
+    assert [scheduler.lease(1).group for _ in range(2)] == ["b1", "b1"]
+    assert scheduler.lease(1).group == "b2"
+    assert scheduler.lease(0).group == "a2"
+
+
+def test_a_promise_is_broken_before_a_worker_has_to_help_and_the_other_is_not_held_up():
+    scheduler = _scheduler(("a", "x", 2), ("b", "x", 2), prefetch=1)
+    assert [spec.name for spec in scheduler.lease(0).upcoming] == ["b"]
+    assert [scheduler.lease(1).group for _ in range(2)] == ["b", "b"]
+    last = scheduler.lease(0)
+    assert (last.group, last.upcoming) == ("a", ())
+    assert scheduler.lease(0) is scheduler.lease(1) is None
+
+
+def test_a_unit_without_memory_gets_a_fresh_worker_then_halves_and_is_given_up_as_oom():
+    scheduler = _scheduler(("a", "x", 1), ("b", "x", 1), batch_size=6)
+    tried = []
+    verdict = Verdict.RETRY
+    while verdict is Verdict.RETRY:
+        task = scheduler.lease(0)
+        tried.append((task.halvings, scheduler.needs_fresh_worker(task)))
+        failure = Failed(task, Reason.device_oom, "2 GiB wanted")
+        verdict = scheduler.judge(failure)
+    assert verdict is Verdict.GIVE_UP
+    assert tried == [(0, False), (0, True), (1, True), (2, True)]
+    assert failure_reason(failure) == (
+        Reason.device_oom,
+        "2 GiB wanted (on a fresh worker, in batches of 6, 3, 1)",
+    )
+    other = scheduler.lease(0)
+    assert (other.group, other.halvings, scheduler.needs_fresh_worker(other)) == ("b", 0, False)
+
+
+def test_want_of_memory_and_other_failures_are_counted_apart():
+    scheduler = _scheduler(("a", "x", 1), batch_size=8)
+    for _ in range(3):
+        assert scheduler.judge(Failed(scheduler.lease(0), Reason.host_oom, "")) is Verdict.RETRY
+    verdicts = [scheduler.judge(Failed(scheduler.lease(0), Reason.sampling_error, "")) for _ in range(ATTEMPTS)]
+    assert verdicts == [Verdict.RETRY, Verdict.RETRY, Verdict.GIVE_UP]
+
+
+def test_a_generator_that_never_fits_is_not_tried_unit_by_unit():
+    scheduler = _scheduler(("huge", "x", 9), ("good", "y", 1), batch_size=1)
+    while (task := scheduler.lease(0)).group == "huge":
+        scheduler.judge(Failed(task, Reason.device_oom, ""))
+    assert task.group == "good"
+    foregone = scheduler.take_foregone()
+    assert len(foregone) == 9 - LOST_UNITS
+    assert {failed.reason for failed in foregone} == {Reason.device_oom}
+
+
+def test_a_model_that_crashes_whenever_it_loads_costs_four_workers_and_holds_up_nobody():
+    scheduler = _scheduler(("bad", "x", 50), ("good", "y", 3))
+    died, order, given_up = 0, [], 0
+    while (task := scheduler.lease(0)) is not None:
+        order.append(task.group)
+        if task.group == "bad":
+            died += 1
+            given_up += scheduler.judge(Died(task, SIGSEGV)) is Verdict.GIVE_UP
+        else:
+            scheduler.judge(Done(task, 0.0, "host"))
+    assert order == ["bad"] * 2 + ["good"] * 3 + ["bad"] * 2
+    assert given_up == LOST_UNITS
+    foregone = scheduler.take_foregone()
+    assert {(failed.task.group, failed.reason) for failed in foregone} == {("bad", Reason.worker_signal)}
+    assert len(foregone) + given_up == 50
+    assert scheduler.finished
+
+
+@pytest.mark.parametrize("survives", ["the final pass", "the next unit"])
+def test_a_generator_goes_on_when_one_of_its_units_survives(survives):
+    scheduler = _scheduler(("bad", "x", 5), ("good", "y", 1))
+    unit = None
+    while (task := scheduler.lease(0)) is not None:
+        unit = unit or task.id
+        dies = task.id == unit and not (task.final_pass and survives == "the final pass")
+        scheduler.judge(Died(task, SIGSEGV) if dies else Done(task, 0.0, "host"))
+    assert scheduler.take_foregone() == []
+    assert scheduler.finished
+
+
+def test_a_generator_that_has_worked_is_not_suspended_for_one_bad_unit():
+    scheduler = _scheduler(("a", "x", 3), ("b", "y", 1))
+    scheduler.judge(Done(scheduler.lease(0), 0.0, "host"))
+    for _ in range(FATAL_DEATHS):
+        bad = scheduler.lease(0)
+        scheduler.judge(Died(bad, SIGABRT))
+    assert [scheduler.lease(0).group for _ in range(2)] == ["a", "b"]
+    assert [task.id for task in scheduler.take_quarantined()] == [bad.id]
+
+
 def test_units_are_planned_only_when_a_worker_is_free():
     planned = []
 
@@ -51,7 +190,7 @@ def test_units_are_planned_only_when_a_worker_is_free():
             planned.append(task.id)
             yield task
 
-    scheduler = Scheduler([("a", "a", plan())], ATTEMPTS)
+    scheduler = Scheduler([TaskGroup("a", "a", plan(), 100)], ATTEMPTS)
     scheduler.lease(0)
     scheduler.lease(1)
     assert len(planned) == 2
@@ -89,7 +228,7 @@ def test_a_generator_that_cannot_be_had_is_given_up_whole_without_trying_each_un
 def test_a_unit_that_fails_while_sampling_does_not_speak_for_its_generator():
     scheduler = _scheduler(("a", "x", 2))
     for _ in range(ATTEMPTS):
-        scheduler.judge(Failed(scheduler.lease(0), Reason.device_oom, ""))
+        scheduler.judge(Failed(scheduler.lease(0), Reason.sampling_error, ""))
     assert scheduler.lease(0) is not None
 
 
@@ -114,38 +253,92 @@ def test_a_unit_that_kills_workers_is_quarantined_and_gets_one_final_pass_alone(
     assert failure_reason(Died(bad, signal))[0] is expected
 
 
-@given(st.data())
-def test_every_task_ends_exactly_once_whatever_happens(data):
-    sizes = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
-    workers = data.draw(st.integers(1, 3))
-    scheduler = _scheduler(*((f"g{n}", f"f{n % 2}", size) for n, size in enumerate(sizes)))
+OUTCOMES = ("done", "done", "done", "done", "oom", "broken", "passing", "segfault", "killed")
+
+
+def _outcome(kind: str, task: Task) -> Done | Failed | Died:
+    if kind == "done":
+        return Done(task, 0.0, "host")
+    if kind in ("segfault", "killed"):
+        return Died(task, SIGSEGV if kind == "segfault" else SIGKILL)
+    reasons = {"oom": Reason.device_oom, "broken": Reason.corrupt_weights, "passing": Reason.sampling_error}
+    return Failed(task, reasons[kind], "")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 30) | st.integers(0, 4), min_size=1, max_size=8),
+    workers=st.integers(1, 5),
+    prefetch=st.integers(0, 3),
+    batch_size=st.sampled_from([1, 4]),
+    data=st.data(),
+)
+def test_every_task_ends_exactly_once_and_nobody_idles_whatever_happens(sizes, workers, prefetch, batch_size, data):
+    groups = [(f"g{n}", f"f{n % 2}", size) for n, size in enumerate(sizes)]
+    scheduler = _scheduler(*groups, prefetch=prefetch, batch_size=batch_size)
+    bad = data.draw(st.sets(st.sampled_from([name for name, _, _ in groups])), label="generators that go wrong")
     running: dict[int, Task] = {}
+    promised: dict[int, set[str]] = {}
     ended: list[str] = []
-    steps = 0
-    while not scheduler.finished:
-        steps += 1
-        assert steps < 1000, "the scheduler does not come to an end"
+    left = sum(sizes)
+    for _ in range(100_000):
+        if scheduler.finished:
+            break
         for worker in range(workers):
             if worker not in running and (task := scheduler.lease(worker)) is not None:
                 running[worker] = task
+                promised[worker] = {spec.name for spec in task.upcoming}
+                assert len(promised[worker]) <= prefetch
         assert scheduler.running == len(running)
-        ended.extend(failed.task.id for failed in scheduler.take_foregone())
+        foregone = scheduler.take_foregone()
+        ended.extend(failed.task.id for failed in foregone)
+        left -= len(foregone)
+        waiting = left - len(running)
+        if len(running) < workers and waiting:
+            # The only work that may wait while somebody is free: last chances, which nobody else may disturb.
+            assert running, "nothing runs, and nobody is given what is left"
+            assert (
+                scheduler.quarantined
+                or any(task.attempt >= OTHER_DEATHS for task in running.values())
+                or any(count == OTHER_DEATHS - 1 for count in _deaths(scheduler))
+            )
         if not running:
             continue
         worker = data.draw(st.sampled_from(sorted(running)))
         task = running.pop(worker)
-        outcome = data.draw(
-            st.sampled_from(
-                [
-                    Done(task, 0.0, "host"),
-                    Done(task, 0.0, "host"),
-                    Failed(task, Reason.device_oom, ""),
-                    Failed(task, Reason.corrupt_weights, ""),
-                    Died(task, SIGSEGV),
-                    Died(task, SIGKILL),
-                ]
-            )
-        )
-        if scheduler.judge(outcome) is not Verdict.RETRY:
+        kind = data.draw(st.sampled_from(OUTCOMES)) if task.group in bad else "done"
+        if scheduler.judge(_outcome(kind, task)) is not Verdict.RETRY:
             ended.append(task.id)
+            left -= 1
     assert len(ended) == len(set(ended)) == sum(sizes)
+
+
+def _deaths(scheduler: Scheduler) -> list[int]:
+    return [deaths.other for deaths in scheduler._deaths._deaths.values()]
+
+
+@settings(max_examples=50, deadline=None)
+@given(sizes=st.lists(st.integers(1, 5), min_size=6, max_size=20), prefetch=st.integers(1, 3), data=st.data())
+def test_what_was_promised_to_one_is_not_promised_to_another(sizes, prefetch, data):
+    workers = 3
+    groups = [(f"g{n}", f"f{n % 2}", size) for n, size in enumerate(sizes)]
+    scheduler = _scheduler(*groups, prefetch=prefetch)
+    promised: dict[int, set[str]] = {worker: set() for worker in range(workers)}
+    opened: dict[str, int] = {}
+    running: dict[int, Task] = {}
+    while not scheduler.finished:
+        for worker in range(workers):
+            if worker in running or (task := scheduler.lease(worker)) is None:
+                continue
+            if task.group not in opened and len(opened) + sum(map(len, promised.values())) < len(sizes):
+                others = set().union(*(promised[other] for other in promised if other != worker))
+                assert task.group not in others, "stolen while there was an untouched one"
+            opened[task.group] = worker
+            running[worker] = task
+            promised[worker] = {spec.name for spec in task.upcoming}
+            for names in promised.values():
+                names -= opened.keys()
+        assert sum(map(len, promised.values())) == len(set().union(*promised.values()))
+        if running:
+            done = running.pop(data.draw(st.sampled_from(sorted(running))))
+            scheduler.judge(Done(done, 0.0, "host"))

@@ -26,6 +26,7 @@ from pipeline.events import EventLog
 from pipeline.executors.inline import InlineExecutor
 from pipeline.scheduler import Scheduler
 from pipeline.tasks import Bug, CaptionChunk, Died, Done, Failed, Outcome, Task
+from pipeline.work_queue import TaskGroup
 from pipeline.worker import Worker
 from pipeline.worker_config import WorkerConfig
 from pipeline.worker_process import WorkerProcess
@@ -115,19 +116,6 @@ def test_death_tells_its_signal_and_the_next_task_gets_a_new_worker(revived: _Re
     assert isinstance(revived.first, Done)
 
 
-def test_a_hang_is_ended_and_named(config: WorkerConfig, photos: Path) -> None:
-    worker = WorkerProcess(replace(config, unit_timeout=1.0), "worker")
-    try:
-        stopper = _when_started(worker, signal.SIGSTOP, 0.1)
-        outcome = worker.run(_task(photos))
-        stopper.join()
-        assert isinstance(outcome, Failed)
-        assert outcome.reason is Reason.unit_timeout
-        assert worker.pid is None
-    finally:
-        worker.stop()
-
-
 def test_a_worker_ends_soon_after_its_parent_was_killed(config: WorkerConfig) -> None:
     script = (
         "import pickle, sys, time\n"
@@ -192,7 +180,7 @@ def test_a_bug_of_ours_is_shown_and_ends_the_run_uncommitted(revived: _Revived, 
     captioner = CaptionerConfig(repo_id="no/such")  # unpinned, which only a bug of the planning could bring about
     task = Task(CaptionChunk("chunk", (), captioner))
     executor = _OneWorker(revived.worker)
-    scheduler = Scheduler([("captioner", "captioner", iter([task]))], attempts=3)
+    scheduler = Scheduler([TaskGroup("captioner", "captioner", iter([task]), 1)], attempts=3)
     with pytest.raises(RuntimeError, match=r"Traceback(.|\n)*pinned before captioning"):
         drive(scheduler, executor, EventLog(tmp_path / "events.jsonl"), pytest.fail, pytest.fail)
     assert isinstance(executor.wait()[1], Bug)
@@ -250,7 +238,7 @@ def test_models_that_all_units_share_are_not_blamed_on_a_unit(config: WorkerConf
             worker._load_checker(CheckerSpec(repo_id="no/checker", revision=commit))
 
 
-def test_the_inline_executor_leaves_torch_as_it_was(config: WorkerConfig, photos: Path) -> None:
+def test_the_inline_executor_leaves_torch_as_it_was(config: WorkerConfig, photos: Path, tmp_path: Path) -> None:
     def settings() -> tuple[object, ...]:
         backends = (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32)
         return (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), *backends)
@@ -259,7 +247,7 @@ def test_the_inline_executor_leaves_torch_as_it_was(config: WorkerConfig, photos
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(False)
     before, variables = settings(), dict(os.environ)
-    executor = InlineExecutor(config)
+    executor = InlineExecutor(config, tmp_path / "deaths")
     try:
         executor.start()
         assert settings()[:2] == (1, True)
@@ -269,6 +257,7 @@ def test_the_inline_executor_leaves_torch_as_it_was(config: WorkerConfig, photos
         executor.close()
         assert settings() == before
         assert {key: os.environ.get(key) for key in variables} == variables
+        assert not (tmp_path / "deaths").exists()
     finally:
         torch.set_num_threads(int(str(at_first[0])))
         torch.use_deterministic_algorithms(bool(at_first[1]))

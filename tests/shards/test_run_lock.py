@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from manifests.errors import InputError
-from shards.run_lock import RunLock, RunLockHeld
+from shards.run_lock import LockHolder, RunLock, RunLockHeld, lock_holder
 
 HOLD = """
 import sys, time
@@ -71,6 +71,46 @@ def test_acquire_then_context_releases(tmp_path: Path) -> None:
         pass
     with RunLock(tmp_path):
         pass
+
+
+ASK = """
+import sys
+from pathlib import Path
+from shards.run_lock import lock_holder
+print("asking", flush=True)
+held = 0
+for _ in range(20000):
+    held += lock_holder(Path(sys.argv[1])) is not None
+print(held, flush=True)
+"""
+
+
+def test_asking_who_holds_it(tmp_path: Path) -> None:
+    assert lock_holder(tmp_path) is None
+    assert not list(tmp_path.iterdir()), "asking makes no file"
+    with RunLock(tmp_path):
+        assert lock_holder(tmp_path) == LockHolder(os.getpid(), socket.gethostname())
+    assert lock_holder(tmp_path) is None, "the file stays and names the last holder, who holds it no more"
+    holder = _holder(tmp_path)
+    try:
+        assert lock_holder(tmp_path) == LockHolder(holder.pid, socket.gethostname())
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    assert lock_holder(tmp_path) is None
+
+
+def test_askers_are_in_no_starters_way(tmp_path: Path) -> None:
+    with RunLock(tmp_path):
+        pass
+    pipes = {"stdout": subprocess.PIPE, "text": True}
+    askers = [subprocess.Popen([sys.executable, "-c", ASK, str(tmp_path)], **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    for asker in askers:
+        assert asker.stdout.readline() == "asking\n"
+    while any(asker.poll() is None for asker in askers):
+        with RunLock(tmp_path):  # never RunLockHeld
+            pass
+    assert all(int(asker.communicate()[0]) >= 0 and asker.returncode == 0 for asker in askers)
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:

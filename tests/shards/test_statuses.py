@@ -7,7 +7,7 @@ from shards.statuses import Reason, Retry, Status, UnitFailure
 
 def test_every_reason_has_a_status_and_every_status_a_reason() -> None:
     assert {reason.status for reason in Reason} == set(Status)
-    assert len(Reason) == 28 and len(Status) == 11
+    assert len(Reason) == 29 and len(Status) == 11
 
 
 def test_failed_statuses_are_those_without_an_image() -> None:
@@ -27,7 +27,8 @@ def test_retry_rules(retry: Retry, statuses: set[str]) -> None:
 
 
 def test_only_a_failed_download_makes_load_failed_worth_a_retry() -> None:
-    assert [r for r in Reason if r.status is Status.load_failed and r.retryable] == [Reason.download_failed]
+    worth_it = [r for r in Reason if r.status is Status.load_failed and r.retryable]
+    assert worth_it == [Reason.download_failed, Reason.disk_budget]
 
 
 def test_reasons_and_failures_survive_pickling() -> None:

@@ -1,0 +1,171 @@
+"""One worker process as its parent sees it: start it, give it a task, learn how it ended.
+
+They speak over a socket. The parent sends a WorkerConfig and then one Task at a time. The child says READY when it can
+take a task, FETCHED when the files of a task are here, and answers each task with an Outcome.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+
+from crawlers.hub_errors import redact
+from pipeline.disk_errors import disk_refusals
+from pipeline.tasks import Failed, Outcome, Task
+from pipeline.worker_config import WorkerConfig
+from shards.statuses import Reason
+
+LOG_TAIL_BYTES = 2000
+DEATH_SECONDS = 30.0
+"""How long a child that has closed its socket may take to die."""
+START_SECONDS = 600.0
+"""How long a child may import; minutes on a network file system that nobody has read from yet."""
+DOWNLOADS = 3
+"""Downloads that one task may need: a generator, its base and the checker."""
+
+
+class Notice(Enum):
+    """What a child says before it answers."""
+
+    READY = "ready"
+    FETCHED = "fetched"
+
+
+class ChildProcess:
+    """A child that runs from the moment this is made; its threads are pinned before its first import.
+
+    Args:
+        log: file of its standard output and error; removed with it.
+        standby: it will be needed later, so it shall not take the processor from those that are needed now.
+
+    Raises:
+        InputError: the log cannot be written.
+    """
+
+    def __init__(self, config: WorkerConfig, log: Path, *, standby: bool = False) -> None:
+        self._config = config
+        self._log = log
+        self._ready = False
+        self._log_start = 0
+        self.tasks_run = 0
+        self.hangs = False
+        with disk_refusals(log.parent):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.touch()
+        threads = str(config.cpu_threads)
+        environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        command = [sys.executable, "-m", "pipeline.worker_process"]
+        here, there = socket.socketpair()
+        with there, log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command, str(there.fileno()), *(["--standby"] if standby else [])],
+                pass_fds=[there.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+            )
+        self._connection = Connection(here.detach())
+        with suppress(ConnectionError):  # it died at once: its first task tells how
+            self._connection.send(config)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has imported everything and waits for its first task."""
+        return self._ready or self._connection.poll(0)
+
+    def run(self, task: Task, on_fetched: Callable[[], None]) -> Outcome:
+        """Run one task. A child that takes longer than it may is marked with `hangs` and left as it is.
+
+        The limits: START_SECONDS to its first task, `DOWNLOADS` times the limit of a download until the files are
+        here, and the limit of a unit from then on.
+
+        Raises:
+            EOFError, ConnectionError: it died.
+        """
+        self._log_start = self._log.stat().st_size if self.tasks_run else 0
+        self.tasks_run += 1
+        self._connection.send(task)
+        if not self._ready:
+            if self._receive(START_SECONDS) is None:
+                raise EOFError(f"not ready within {START_SECONDS:g} s")
+            self._ready = True
+        limit, reason, what = DOWNLOADS * self._config.download_timeout, Reason.download_timeout, "no files"
+        answer = self._receive(limit)
+        if answer is Notice.FETCHED:
+            on_fetched()
+            limit, reason, what = self._config.unit_timeout, Reason.unit_timeout, "no result"
+            answer = self._receive(limit)
+        if answer is None:
+            self.hangs = True
+            return Failed(task, reason, f"{what} within {limit:g} s", limit, socket.gethostname())
+        if isinstance(answer, Notice):
+            raise RuntimeError(f"a worker said {answer} where an outcome was due")
+        return answer
+
+    def resident_bytes(self) -> int:
+        """Main memory that it holds (resident set: 0.9 GiB before the first model); 0 when it has ended."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def death_signal(self) -> int:
+        """Return the signal that it died of, 0 when that is unknown or it had to be ended."""
+        try:
+            return max(0, -self._process.wait(DEATH_SECONDS))
+        except subprocess.TimeoutExpired:
+            self.end()
+            return 0
+
+    def end(self) -> None:
+        """End it now, stopped or not; its log stays until `forget`."""
+        self._connection.close()
+        if self.alive:
+            self._process.kill()
+        self._process.wait()
+
+    def forget(self) -> None:
+        """End it, and remove its log."""
+        self.end()
+        self._log.unlink(missing_ok=True)
+
+    def log_tail(self) -> str:
+        """Return the last lines that it logged since it got its last task, without secrets."""
+        if not self._log.exists():
+            return ""
+        tail = max(self._log_start, self._log.stat().st_size - LOG_TAIL_BYTES)
+        with self._log.open("rb") as log:
+            log.seek(tail)
+            text = log.read().decode(errors="replace")
+        if tail > self._log_start:  # cut somewhere, perhaps within a secret, which would then not be known for one
+            text = re.sub(r"\A[^\r\n]*[\r\n]?", "", text)
+        return redact(text, self._config.token)
+
+    def _receive(self, seconds: float) -> Outcome | Notice | None:
+        """Return what it says next, or None after `seconds`."""
+        if not self._connection.poll(seconds):
+            return None
+        try:
+            answer: Outcome | Notice = self._connection.recv()
+        except OSError as error:  # it died in the middle of its answer
+            raise EOFError from error
+        return answer
