@@ -100,7 +100,7 @@ class SampleConfig(FrozenModel):
     )
     device_memory: ByteSize | None = identity(
         None,
-        description="memory of a worker's device that auto plans for, such as 80GiB; 0: CPU; null: this machine's, kept",
+        description="memory of a worker's device that auto plans for, such as 80GiB; 0: CPU; null: this machine's",
     )
     cpu_threads: int = identity(1, ge=1, description="threads of one worker: other counts give other bytes")
     dtype: Dtype | Literal["auto"] = identity(

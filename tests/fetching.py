@@ -1,5 +1,6 @@
 """What tests of fetching share: names of a pipeline's files, what a hub sent, and downloads in this very process."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,15 @@ def failure(
         assert answer.keys() == {"moved"}
         return {}
     return answer
+
+
+def partials(cache: Path) -> dict[Path, int]:
+    """Return the partial files of a cache and their sizes; what is finished meanwhile is left out."""
+    sizes = {}
+    for path in cache.rglob("*.incomplete"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes[path] = path.stat().st_size
+    return sizes
 
 
 def wait_until(true: Callable[[], object], seconds: float = 30) -> None:

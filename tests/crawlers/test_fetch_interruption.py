@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fetching import PIPELINE_FILES, UNET, failure, files_in, hub_revision, order, snapshot, wait_until
+from fetching import PIPELINE_FILES, UNET, failure, files_in, hub_revision, order, partials, snapshot, wait_until
 
 from crawlers.download_order import DownloadOrder
 from crawlers.fetch import fetch_repo, pin_revision
@@ -19,14 +19,6 @@ from shards.statuses import Reason, UnitFailure
 
 SLOW = {"bytes_per_second": 45_000}
 LARGE = random.Random(0).randbytes(300_000)
-
-
-def partials(cache: Path) -> list[Path]:
-    return list(cache.rglob("*.incomplete"))
-
-
-def gathered(cache: Path) -> int:
-    return sum(path.stat().st_size for path in partials(cache))
 
 
 def ranges(hub: HubServer, since: int) -> list[str | None]:
@@ -70,7 +62,7 @@ def test_the_deadline_ends_a_trickle_and_the_next_attempt_goes_on(hub_folder: An
         assert failure(ordered, hub.endpoint, cache) == {}
         assert ranges(hub, since) == [f"bytes={have}-"]
         assert (snapshot(cache, ordered) / UNET).read_bytes() == LARGE
-        assert partials(cache) == []
+        assert partials(cache) == {}
 
 
 ORPHAN_SCRIPT = """
@@ -88,15 +80,15 @@ def test_a_download_ends_with_the_process_that_wants_it(hub_folder: Any, tmp_pat
         revision = pin_revision("a/slow", hub.endpoint)
         parent = subprocess.Popen([sys.executable, "-c", ORPHAN_SCRIPT, hub.endpoint, revision, str(cache)])
         try:
-            wait_until(lambda: gathered(cache) > 0)
+            wait_until(lambda: sum(partials(cache).values()) > 0)
         finally:
             os.kill(parent.pid, signal.SIGKILL)
             parent.wait()
         # Its child notices within half a second; from then on nothing grows, and nothing is locked.
         time.sleep(1.5)
-        before = gathered(cache)
+        before = sum(partials(cache).values())
         time.sleep(0.5)
-        assert gathered(cache) == before
+        assert sum(partials(cache).values()) == before
         assert failure(DownloadOrder(repo_id="a/slow", revision=revision), hub.endpoint, cache) == {}
 
 
@@ -118,7 +110,7 @@ def test_a_wrong_start_is_found_out_and_fetched_again(hub_folder: Any, tmp_path:
             since = len(hub.requests())
             assert failure(ordered, hub.endpoint, cache) == {}
             assert ranges(hub, since) == asked
-            assert blob.read_bytes() == LARGE and partials(cache) == []
+            assert blob.read_bytes() == LARGE and partials(cache) == {}
 
 
 def test_partial_files_that_nobody_writes_are_swept(hub_folder: Any, tmp_path: Path) -> None:
@@ -139,4 +131,4 @@ def test_partial_files_that_nobody_writes_are_swept(hub_folder: Any, tmp_path: P
         locks.mkdir(parents=True)
         with FileLock(locks / f"{'2' * 64}.lock"):
             assert failure(ordered, hub.endpoint, cache) == {}
-        assert partials(cache) == [living]
+        assert partials(cache).keys() == {living}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fetching import PIPELINE_FILES, UNET, bodies, files_in, hub_revision, wait_until
+from fetching import PIPELINE_FILES, UNET, bodies, files_in, hub_revision, partials, wait_until
 
 from crawlers.hub_server.server import HubServer
 from crawlers.model_cache import ModelCache
@@ -41,7 +41,9 @@ def bytes_in(cache: Path) -> int:
 
 
 def repos(cache: Path) -> set[str]:
-    return {path.name.removeprefix("models--a--") for path in cache.glob("models--*")}
+    """Return the repos that are complete."""
+    receipts = cache.glob(f"models--*/commforge/{'[0-9a-f]' * 40}-*.json")
+    return {path.parents[1].name.removeprefix("models--a--") for path in receipts}
 
 
 def test_what_was_fetched_ahead_is_there_at_once(hub_folder: Any, tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_a_fetch_joins_the_download_that_is_under_way(hub_folder: Any, tmp_path:
     with HubServer(hub_folder.root) as hub, models_of(hub, tmp_path / "cache") as models:
         slow = spec(hub, "a/slow")
         models.prefetch([slow])
-        wait_until(lambda: list((tmp_path / "cache").rglob("*.incomplete")))
+        wait_until(lambda: partials(tmp_path / "cache"))
         with models.fetch(slow) as held:
             assert files_in(held.folder) == PIPELINE_FILES
         asked = [record for record in hub.requests() if record.method == "GET" and record.path.endswith(UNET)]
@@ -99,13 +101,13 @@ def test_a_wish_that_is_dropped_ends_when_something_else_is_needed(hub_folder: A
     with HubServer(hub_folder.root) as hub, models_of(hub, cache) as models:
         slow, following = spec(hub, "a/slow"), spec(hub, "a/next")
         models.prefetch([slow])
-        wait_until(lambda: list(cache.rglob("*.incomplete")))
+        wait_until(lambda: partials(cache))
         models.prefetch([])
         with models.fetch(following):
-            left = {path: path.stat().st_size for path in cache.rglob("*.incomplete")}
+            left = partials(cache)
             time.sleep(1)
             assert left, "it stays, to be gone on with"
-            assert {path: path.stat().st_size for path in cache.rglob("*.incomplete")} == left, "and grows no more"
+            assert partials(cache) == left, "and grows no more"
 
 
 def test_the_oldest_go_and_what_is_held_stays(hub_folder: Any, tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_a_killed_download_process_is_a_failure_and_the_next_fetch_works(hub_fol
     with HubServer(hub_folder.root) as hub, models_of(hub, tmp_path / "cache") as models:
         slow = spec(hub, "a/slow")
         models.prefetch([slow])
-        wait_until(lambda: any(path.stat().st_size > BLOB / 10 for path in (tmp_path / "cache").rglob("*.incomplete")))
+        wait_until(lambda: max(partials(tmp_path / "cache").values(), default=0) > BLOB / 10)
         [child] = [p for p in psutil.Process().children() if "crawlers.download_process" in p.cmdline()]
         os.kill(child.pid, signal.SIGKILL)
         with models.fetch(slow) as held:
@@ -199,5 +201,5 @@ def test_closing_ends_everything(hub_folder: Any, tmp_path: Path) -> None:
     with HubServer(hub_folder.root) as hub:
         with models_of(hub, tmp_path / "cache") as models:
             models.prefetch([spec(hub, "a/slow")])
-            wait_until(lambda: list((tmp_path / "cache").rglob("*.incomplete")))
+            wait_until(lambda: partials(tmp_path / "cache"))
         assert not [p for p in psutil.Process().children() if "crawlers.download_process" in p.cmdline()]
