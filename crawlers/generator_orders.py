@@ -58,7 +58,8 @@ def _base(spec: GeneratorSpec, base: BasePipeline) -> DownloadOrder:
         files=base.files,
         subfolder=base.subfolder,
         variant=base.variant,
-        # A checkpoint is complete unless it is one component's; nothing else can do without the base's weights. Where
-        # nobody has chosen them, as when an image is made again from its row, they are chosen as for any pipeline.
+        # The catalog chooses the base's weights that are needed, and a row of a checkpoint that lacks parts repeats its
+        # choice: one without any is complete, unless it is one component's. Nothing else can do without the base's
+        # weights; where they are not named, as in its rows, they are chosen as for any pipeline.
         configs_only=not base.files and spec.packaging == "single-file" and spec.component is None,
     )

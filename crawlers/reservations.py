@@ -56,7 +56,7 @@ class Reservation:
 
 
 class Reservations:
-    """All reservations in a cache. Every method needs the budget's lock."""
+    """All reservations in a cache. Every method needs the budget's lock; a reservation ends without it."""
 
     def __init__(self, cache_dir: Path) -> None:
         self._folder = cache_locks(cache_dir) / "reservations"
@@ -83,7 +83,10 @@ class Reservations:
                 path.unlink(missing_ok=True)
                 file.close()
                 continue
-            notes, blobs = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                notes, blobs = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:  # it ended meanwhile
+                continue
             claims.append(Claim({(folder, blob): size for folder, blob, size in blobs}, notes))
         return claims
 

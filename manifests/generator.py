@@ -93,5 +93,7 @@ class GeneratorSpec(FrozenModel):
         default=None, description="path in the repo of the adapter, checkpoint or embedding that was chosen"
     )
     component: str | None = Field(
-        default=None, description="packaging `component`: the base's part it takes the place of, such as unet"
+        default=None,
+        description="packaging `component`: the base's part it takes the place of, such as unet; `single-file`: the "
+        "only part that the checkpoint holds",
     )

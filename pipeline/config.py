@@ -135,7 +135,11 @@ class DetectorConfig(FrozenModel):
 
 
 class ExecuteConfig(FrozenModel):
-    """Where the work runs. No choice here changes an image; device and libraries are recorded as the environment."""
+    """Where the work runs. No choice here changes an image; device and libraries are recorded as the environment.
+
+    One exception: a model that is offloaded is not compiled, whatever `sample.compile` says. Its rows name another
+    environment then.
+    """
 
     executor: Literal["inline", "ray"] = runtime(
         "ray", description="ray, or inline: one worker in the driver's process"

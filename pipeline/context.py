@@ -12,6 +12,7 @@ from manifests.errors import InputError
 from pipeline.config import RunConfig
 from pipeline.deaths import DeathLog
 from pipeline.device_check import check_device
+from pipeline.disk_errors import disk_refusals, is_full
 from pipeline.events import EventLog
 from pipeline.executors import make_executor
 from pipeline.executors.base import Executor
@@ -93,7 +94,8 @@ def open_run(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Run
     """Open the run for writing: make the folder and dataset or check that it is the same one, and take the lock.
 
     Raises:
-        InputError: the folder cannot be written, another run holds it, or an identity key has changed.
+        InputError: the folder cannot be written, another run holds it, or an identity key has changed; or a disk is
+            full by now, whatever the block was writing.
     """
     folder = folder or RunFolder.at(config.output)
     storage.local_root(folder.dataset)
@@ -102,7 +104,7 @@ def open_run(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Run
         folder.dataset.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
-    with RunLock(folder.dataset):
+    with disk_refusals(folder.root, folder.dataset), RunLock(folder.dataset):
         config = pin(config, folder)
         dataset = _open_dataset(config, folder)
         commits = len(dataset.log.names())
@@ -115,11 +117,23 @@ def open_run(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Run
         except InputError:
             # A config that was refused before anything came of it shall not stay as the run's.
             if before is not None and len(dataset.log.names()) == commits:
-                storage.replace(folder.config, before)
+                _put_back(folder.config, before)
             raise
         finally:
             context.release_workers()
             context.events.close()
+
+
+def _put_back(path: Path, before: bytes) -> None:
+    """Give a file its former bytes; a disk that is too full for them hides no error that is on its way."""
+    if path.read_bytes() == before:
+        return
+    try:
+        storage.replace(path, before)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        say(f"{path}: the disk is full, so it keeps what was refused")
 
 
 @contextmanager
@@ -142,7 +156,7 @@ def _open_dataset(config: RunConfig, folder: RunFolder) -> Dataset:
     if manifest.exists():
         dataset = Dataset.open(folder.dataset)
         try:
-            dataset.check_identity(config.identity())
+            dataset.check_identity(config.identity(), RunConfig(name=config.name, output=config.output).identity())
         except IdentityChanged:
             if dataset.log.names():
                 raise

@@ -8,11 +8,13 @@ RUN/deaths/ holds, while a run is unfinished:
 * `crash.txt`: what Python's fault handler wrote in that moment. It names the signal of a native crash; after SIGKILL,
   by an operator or by the kernel for want of memory, it is empty.
 
-Nothing here decides what a row says. A lost line costs one more try of a unit, so nothing is synced.
+Nothing here decides what a row says. A lost line costs one more try of a unit, so nothing is synced, and a disk too
+full for a line stops nobody.
 """
 
 import faulthandler
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from pathlib import Path
 from signal import SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, Signals
 from typing import Any
 
+from pipeline.disk_errors import is_full
 from pipeline.progress import say
 from pipeline.tasks import Task
 
@@ -100,10 +103,14 @@ class DeathLog:
 
     def _write(self, record: dict[str, Any]) -> None:
         self._take(record)
-        if self._path is not None:
+        if self._path is None:
+            return
+        try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(record) + "\n")
+            _append(self._path, json.dumps(record).encode() + b"\n")
+        except OSError as error:
+            if not is_full(error):
+                raise
 
     def _take(self, record: dict[str, Any]) -> None:
         unit, generator = record["unit"], record["generator"]
@@ -183,11 +190,20 @@ def _generator(task: Task) -> str:
     return f"{task.group}.{task.generation}"
 
 
+def _append(path: Path, line: bytes) -> None:
+    """Add a line of its own, also after one that was cut."""
+    with path.open("a+b") as log:
+        if log.seek(0, os.SEEK_END):
+            log.seek(-1, os.SEEK_END)
+            line = line if log.read(1) == b"\n" else b"\n" + line
+        log.write(line)
+
+
 def _records(path: Path | None) -> Iterator[dict[str, Any]]:
     """Yield the lines that are whole: the last may have been cut by a kill."""
     if path is None or not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             yield json.loads(line)
         except json.JSONDecodeError:

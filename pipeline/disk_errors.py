@@ -11,6 +11,11 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
+def is_full(error: OSError) -> bool:
+    """True if a disk or a quota has no room left."""
+    return error.errno in _FULL
+
+
 @contextmanager
 def disk_refusals(*folders: Path) -> Iterator[None]:
     """Run the block, which writes below `folders`; a refusal of the disk becomes the user's to mend.

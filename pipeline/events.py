@@ -1,5 +1,6 @@
 """events.jsonl: what the run did and when, one JSON object a line. For people and dashboards; nothing reads it back
-to decide anything, so losing its last line in a crash loses nothing, and neither does letting go of the oldest lines.
+to decide anything, so losing its last line in a crash loses nothing, and neither does letting go of the oldest lines,
+nor of what a full disk has no room for.
 """
 
 import json
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pipeline.disk_errors import is_full
 
 ROTATE_BYTES = 64 * 2**20
 """A log of this size becomes events.1.jsonl, in place of an older one: about 300,000 lines are kept, at least."""
@@ -28,16 +31,17 @@ class EventLog:
         self._path = path
         self._descriptor: int | None = None
         self._bytes = 0
+        self._cut = False  # the last line lacks its end
         self._listeners: list[Listener] = []
 
     def write(self, event: str, **fields: Any) -> None:
-        """Append one event, and tell those who listen."""
+        """Append one event, unless the disk is full, and tell those who listen."""
         line = _JSON.encode({"time": round(time.time(), 3), "event": event, **fields}).encode() + b"\n"
-        if self._descriptor is None or self._bytes >= ROTATE_BYTES:
-            self._open()
-        assert self._descriptor is not None
-        os.write(self._descriptor, line)
-        self._bytes += len(line)
+        try:
+            self._append(line)
+        except OSError as error:
+            if not is_full(error):
+                raise
         for listener in self._listeners:
             listener(event, fields)
 
@@ -55,6 +59,16 @@ class EventLog:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _append(self, line: bytes) -> None:
+        if self._descriptor is None or self._bytes >= ROTATE_BYTES:
+            self._open()
+        assert self._descriptor is not None
+        if self._cut:
+            line = b"\n" + line
+        written = os.write(self._descriptor, line)  # on a disk that is nearly full: fewer than asked for
+        self._bytes += written
+        self._cut = written < len(line)
 
     def _open(self) -> None:
         self.close()

@@ -15,7 +15,7 @@ from pipeline.hub_token import hub_token
 from pipeline.progress import say
 from samplers.component_store import ComponentStore
 from samplers.environment import current_environment, pin_threads, resolve_device, set_deterministic
-from samplers.placement import Placement
+from samplers.placement import Offload, Placement
 from samplers.registry import load_sampler
 from samplers.replay import generator_from_row, replay_batch
 from shards.dataset import Dataset
@@ -70,7 +70,7 @@ def regenerate(
                 dtype=dtype,
                 device=chosen,
                 components=ComponentStore(),
-                placement=Placement(chosen, compile=bool(json.loads(row["call_kwargs"])["load"].get("compiled"))),
+                placement=_placement(chosen, json.loads(row["call_kwargs"])["load"]),
             )
             images = replay_batch(batch, sampler)
             here = current_environment(chosen, dtype, compiled=sampler.compiled).id
@@ -93,6 +93,12 @@ def regenerate(
     if here != row["environment"]:
         say(f"equal bytes are promised in one environment: this is {here}, the image's was {row['environment']}")
     return ExitCode.DONE_WITH_FAILURES
+
+
+def _placement(device: str, load: dict[str, Any]) -> Placement:
+    """Place the pipeline as it was: what had to be offloaded there would not fit here either."""
+    offload: Offload = load.get("offload", "none") if device != "cpu" else "none"
+    return Placement(device, offload, compile=bool(load.get("compiled")))
 
 
 def _batch_rows(dataset: Dataset, image_id: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from manifests.strict_yaml import as_model, load_model
 from manifests.yaml_text import dump_yaml, parse_yaml
 from pipeline.config import RunConfig
 from pipeline.hub_token import hub_token
+from pipeline.progress import say
 from pipeline.run_folder import RunFolder
 from shards import storage
 from shards.dataset import Dataset
@@ -104,7 +105,7 @@ def pin_device_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
     sample, execute = config.sample, config.execute
     if "auto" not in (sample.dtype, sample.batch_size) or sample.device_memory is not None:
         return config
-    memory: int | None = _identity(folder).get("sample.device_memory")
+    memory: int | None = _identity(folder).get("sample.device_memory") if _has_commits(folder) else None
     if memory is None:
         on_gpu = execute.device != "cpu" and (execute.executor == "inline" or execute.gpus_per_worker > 0)
         if on_gpu and execute.executor == "ray":
@@ -114,6 +115,8 @@ def pin_device_memory(config: RunConfig, folder: RunFolder) -> RunConfig:
                 "known here; give the memory of one worker, such as 80GB (of a shared GPU: its share)"
             )
         memory = _own_device_memory(execute.device) if on_gpu else 0
+        planned = f"{memory / 2**30:g} GiB, this machine's" if memory else "a CPU"
+        say(f"sample.device_memory: auto plans for {planned}, from now on; set it to choose otherwise")
     pinned = sample.model_copy(update={"device_memory": ByteSize(memory)})
     return config.model_copy(update={"sample": pinned})
 
@@ -123,6 +126,11 @@ def _own_device_memory(device: str) -> int:
     from samplers.environment import resolve_device
 
     return device_memory(resolve_device(device))
+
+
+def _has_commits(folder: RunFolder) -> bool:
+    """Whether anything was made with the dataset's settings: until then they bind nobody."""
+    return (folder.dataset / "dataset.json").exists() and bool(Dataset.open(folder.dataset).log.names())
 
 
 def _identity(folder: RunFolder) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def plan_retries(
             key = (whole.split, commit.prompts)
             prompts = prefixes.setdefault(key, prompts[: commit.prompts])
         plan = replace(whole, intervals=((commit.first, commit.first + commit.count),), prompts=prompts)
-        if [unit.unit for unit in plan.units()] != [commit.unit]:
+        promptless = plan.generator.kind == "text-to-image" and not prompts  # no plan at all comes out of these
+        if promptless or [unit.unit for unit in plan.units()] != [commit.unit]:
             refused[commit.unit] = "it was planned from other prompts, or its generator was described otherwise"
             continue
         possible[commit.generator].append(Retry(plan, commit.unit, commit.generation + 1, commit.count))

@@ -31,7 +31,7 @@ LOST_UNITS = 2
 OF_THE_GENERATOR = frozenset(
     reason
     for reason in Reason
-    if reason.status in (Status.load_failed, Status.gone, Status.gated, Status.unsupported)
+    if reason.status in (Status.load_failed, Status.gone, Status.gated, Status.unsupported, Status.adapter_no_effect)
     or reason is Reason.download_timeout
 )
 """Failures before the first image is sampled. They are the generator's, not the unit's: once one of its units is given

@@ -19,6 +19,7 @@ from PIL import Image
 from captioning.blip import BlipCaptioner
 from captioning.real_units import store_real_unit
 from crawlers.held_folders import HeldFolders
+from crawlers.hub_errors import redact
 from crawlers.model_cache import ModelCache
 from detectors.devices import DeviceName
 from manifests.errors import InputError
@@ -42,8 +43,10 @@ from samplers.registry import load_sampler
 from samplers.safety_checker import SafetyChecker
 from samplers.unit_drawing import DrawnImage, draw_unit
 from shards.reader import image_bytes
-from shards.statuses import Status, UnitFailure
+from shards.statuses import Reason, Status, UnitFailure
 from shards.writer import Receipt, UnitWriter
+
+_OF_THE_HUB = {Reason.download_failed, Reason.download_timeout}
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,9 @@ class Worker:
         )
         self._components = ComponentStore()
         self._loaded: _Loaded | None = None
-        self._checker: tuple[CheckerSpec, SafetyChecker] | None = None
-        self._captioner: tuple[CaptionerConfig, BlipCaptioner] | None = None
+        # With their files, which are held for as long as this process lives.
+        self._checker: tuple[CheckerSpec, SafetyChecker, HeldFolders] | None = None
+        self._captioner: tuple[CaptionerConfig, BlipCaptioner, HeldFolders] | None = None
         self._loading = 0.0
 
     def run(self, task: Task, on_fetched: Callable[[], None] = lambda: None) -> Outcome:
@@ -106,6 +110,7 @@ class Worker:
         try:
             done = self._done(task, on_fetched)
         except UnitFailure as failure:
+            self._forget(failure)
             seconds = time.monotonic() - started
             host, usage = socket.gethostname(), self._usage(seconds)
             return Failed(task, failure.reason, failure.detail, seconds, host, usage=usage)
@@ -116,6 +121,13 @@ class Worker:
         """Give back the models and end what is fetched in the background."""
         self._let_go()
         self._models.close()
+
+    def _forget(self, failure: UnitFailure) -> None:
+        """Keep nothing that was left half-way: a call that runs out of memory can leave a shared part lifted to another
+        precision."""
+        if failure.status is Status.oom:
+            self._let_go()
+            self._components = ComponentStore()
 
     def _let_go(self) -> None:
         if self._loaded is not None:
@@ -146,8 +158,9 @@ class Worker:
             on_fetched()
             self._models.prefetch(task.upcoming)
 
-        sampler = self._load(unit, fetched)
+        # The checker first: while it is fetched, this worker holds no generator that other workers could wait for.
         checker = self._load_checker(unit.checker)
+        sampler = self._load(unit, fetched)
         environment = current_environment(self._device, unit.dtype, compiled=sampler.compiled)
         batch_size = max(1, unit.batch_size >> task.halvings)
         sampled = {
@@ -208,7 +221,13 @@ class Worker:
             raise
         finally:
             self._loading += time.monotonic() - started
-        self._loaded = _Loaded(unit.generator, sampler, files)
+        loaded = _Loaded(unit.generator, sampler, files)
+        try:
+            sampler.check_effect()
+        except UnitFailure:
+            loaded.close()
+            raise
+        self._loaded = loaded
         return sampler
 
     def _placement(self, unit: UnitSpec) -> Placement:
@@ -228,17 +247,17 @@ class Worker:
         if spec is None:
             return None
         if self._checker is None or self._checker[0] != spec:
-            with _not_the_units("sample.checker", spec.repo_id):
-                files = self._models.fetch_repo(spec.repo_id, spec.revision)  # held for as long as this process lives
+            with self._not_the_units("sample.checker", spec.repo_id):
+                files = self._models.fetch_repo(spec.repo_id, spec.revision)
                 checker = SafetyChecker.load(files.folder, spec.revision, self._device, components=self._components)
-            self._checker = (spec, checker)
+            self._checker = (spec, checker, files)
         return self._checker[1]
 
     def _load_captioner(self, spec: CaptionerConfig) -> BlipCaptioner:
         if self._captioner is None or self._captioner[0] != spec:
             if spec.revision is None:
                 raise ValueError("the captioner's revision is pinned before captioning")
-            with _not_the_units("caption.captioner", spec.repo_id):
+            with self._not_the_units("caption.captioner", spec.repo_id):
                 files = self._models.fetch_repo(spec.repo_id, spec.revision)
                 captioner = BlipCaptioner.load(
                     files.folder,
@@ -247,22 +266,24 @@ class Worker:
                     batch_size=spec.batch_size,
                     max_new_tokens=spec.max_new_tokens,
                 )
-            self._captioner = (spec, captioner)
+            self._captioner = (spec, captioner, files)
         return self._captioner[1]
 
+    @contextmanager
+    def _not_the_units(self, key: str, repo_id: str) -> Iterator[None]:
+        """Keep the failure of a model that all units share from being blamed on the unit, and so on its generator.
 
-@contextmanager
-def _not_the_units(key: str, repo_id: str) -> Iterator[None]:
-    """Keep the failure of a model that all units share from being blamed on the unit, and so on its generator.
-
-    Memory is the exception: what is left of it depends on the generator that is loaded beside it.
-    """
-    try:
-        yield
-    except UnitFailure as failure:
-        if failure.status is Status.oom:
-            raise
-        raise InputError(f"{key}: {repo_id}: {failure.detail} ({failure.reason})") from failure
+        Memory is the exception: what is left of it depends on the generator that is loaded beside it.
+        """
+        try:
+            yield
+        except UnitFailure as failure:
+            if failure.status is Status.oom:
+                raise
+            where = f" (asked {redact(self._config.endpoint)})" if failure.reason in _OF_THE_HUB else ""
+            raise InputError(
+                f"{key}: {repo_id}: {failure.detail} ({failure.reason}){where}; the same command goes on from here"
+            ) from failure
 
 
 def _row(unit: UnitSpec, generation: int, drawn: DrawnImage) -> dict[str, Any]:

@@ -64,6 +64,13 @@ class Sampler(Protocol):
         `replaced` is the settled draw whose image was no good and that a reserve draw stands in for.
         """
 
+    def check_effect(self) -> None:
+        """Make sure that what was loaded onto a base shows in the images; asked once after loading, before any unit.
+
+        Raises:
+            UnitFailure: no_pixel_changed, or as `sample`.
+        """
+
     def sample(self, batch: Batch) -> list[SampledImage]:
         """Return one image for each wanted slot, in order.
 

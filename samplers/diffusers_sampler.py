@@ -77,6 +77,9 @@ class DiffusersSampler(ABC):
         """Return `draw` as it is: nothing of it is left to the model."""
         return draw
 
+    def check_effect(self) -> None:  # noqa: B027 - only adapters have something to make sure of
+        """Nothing to make sure of: a pipeline that stands for itself shows in its images."""
+
     def sample(self, batch: Batch) -> list[SampledImage]:
         """Return one image for each wanted slot of `batch`, in order.
 

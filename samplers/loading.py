@@ -146,7 +146,9 @@ def _modules(
     parts = [part for part in model.components if part.weights is not None]
     if spec.packaging == "single-file":
         file = load_single_file(spec, folder, model, loader)
-        record = {"weight_name": file.weight_name, "base_components": file.from_base}
+        record: dict[str, Any] = {"weight_name": file.weight_name, "base_components": file.from_base}
+        if spec.component is not None:
+            record["component"] = spec.component
         return file.modules, record | {"marked_scheduler_config": file.scheduler_config}
     if spec.packaging == "component":
         modules = {spec.component or "": load_component(spec, folder, model, loader)}
@@ -181,7 +183,10 @@ def _options(spec: GeneratorSpec, dtype: Dtype, model: ModelFolder, modules: dic
         **switches(model.pipeline_class),
     }
     if isinstance(spec.base, BasePipeline):
-        options["base"] = spec.base.model_dump(mode="json", exclude={"files"})
+        # A checkpoint takes of its base what it lacks itself, and only these files say what that is. Anything else
+        # takes the same files of any base, so that they can be chosen anew.
+        told = spec.packaging == "single-file" and spec.base.files
+        options["base"] = spec.base.model_dump(mode="json", exclude=None if told else {"files"})
     if spec.params.scheduler_config:
         options["scheduler_config"] = spec.params.scheduler_config
     if spec.params.trigger_words:

@@ -81,9 +81,14 @@ class Dataset:
         """The settings that affect bytes, as plain JSON values."""
         return self.manifest.identity
 
-    def check_identity(self, identity: Mapping[str, Any]) -> None:
-        """Raises IdentityChanged naming each differing key with its old and new value."""
-        old, new = _flat(self.identity), _flat(_plain(identity))
+    def check_identity(self, identity: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
+        """Raises IdentityChanged naming each differing key with its old and new value.
+
+        A setting that the dataset does not know, because it is younger, was at its default: `defaults` says which.
+        """
+        new = _flat(_plain(identity))
+        old = _flat(_plain(defaults or {})) | _flat(self.identity)
+        old = {key: value for key, value in old.items() if key in new or key in _flat(self.identity)}
         differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
         if differing:
             changes = "; ".join(f"{key}: {old.get(key, 'not set')} -> {new.get(key, 'not set')}" for key in differing)

@@ -85,11 +85,11 @@ class RunLock:
             raise InputError(f"{self.path}: cannot be opened for locking: {error.strerror}") from error
         try:
             self._lock(descriptor)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         except BaseException:
             os.close(descriptor)
             raise
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         self._descriptor = descriptor
         _HELD.add(self)
         return self

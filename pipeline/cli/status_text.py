@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -27,13 +28,14 @@ def print_status(found: dict[str, Any], every: bool) -> None:
 def watch_status(ask: Callable[[], dict[str, Any]]) -> None:
     """Print the status again and again, on a cleared screen, until no driver is at work or Ctrl-C."""
     console = Console()
-    while True:
-        found = ask()
-        console.clear()
-        print_status(found, every=False)
-        if not found["running"]:
-            return
-        time.sleep(WATCH_SECONDS)
+    with suppress(KeyboardInterrupt):
+        while True:
+            found = ask()
+            console.clear()
+            print_status(found, every=False)
+            if not found["running"]:
+                return
+            time.sleep(WATCH_SECONDS)
 
 
 def status_lines(found: dict[str, Any]) -> list[str]:

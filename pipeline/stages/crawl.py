@@ -25,7 +25,7 @@ def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> Cra
         InputError: nothing is asked for and there is no catalog, the hub does not answer, a manifest is broken, or the
             folder cannot be written.
     """
-    asked = config.crawl.count or config.crawl.models or config.crawl.manifests
+    asked = _asks(config)
     result = None if asked or refresh else standing_catalog(folder.catalog)
     if not asked and result is None:
         raise InputError(
@@ -44,6 +44,11 @@ def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> Cra
     left_out = ", ".join(f"{count} {reason}" for reason, count in reasons)
     say(f"crawl: {result.rows} models, {result.eligible} eligible" + (f"; {left_out}" if left_out else ""))
     return result
+
+
+def _asks(config: RunConfig) -> bool:
+    """True if the config wants any model of the hub or of a manifest."""
+    return bool(config.crawl.count or config.crawl.models or config.crawl.manifests)
 
 
 def request_of(config: RunConfig) -> CrawlRequest:
@@ -81,9 +86,12 @@ def crawl_alone(config: RunConfig, *, refresh: bool = False, report: bool = Fals
     """The `crawl` command.
 
     Raises:
-        InputError: as `crawl`; or a run works in this folder and its catalog was to be replaced.
+        InputError: as `crawl`; a run works in this folder and its catalog was to be replaced; or there is nothing to
+            report on.
     """
     folder = RunFolder.at(config.output)
+    if report and not _asks(config) and not folder.catalog.exists():
+        raise InputError(f"there is no {folder.catalog.name} in {folder.root}; run `commforge crawl` first")
     with ExitStack() as stack:
         # A run reads its catalog when a stage begins: rows that are added meanwhile disturb nothing and are taken up
         # by the next start. A refreshed catalog is another one, of which the run's status and report would then tell.

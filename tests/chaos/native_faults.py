@@ -41,6 +41,12 @@ class NativeFaults:
         """End a curse."""
         (self.folder / "curses" / _name(number)).unlink(missing_ok=True)
 
+    def disarm(self) -> None:
+        """Let no armed fault strike that has not yet, and none once more."""
+        for path in (*(self.folder / "armed").iterdir(), *(self.folder / "curses").glob("*.json")):
+            if path.parent.name == "armed" or json.loads(path.read_text()).get("times") is not None:
+                path.unlink(missing_ok=True)
+
     def strikes(self) -> list[Strike]:
         """Return every strike so far, in order."""
         log = self.folder / "strikes.jsonl"

@@ -1,6 +1,7 @@
 """A whole trial: world, reference, campaign, repair, comparison."""
 
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ def hold_trial(
         campaign.end()
         campaign.no_survivors()
         world.hub.disarm()
+        world.native.disarm()
         for number in range(FIRST_CURSE, FIRST_CURSE + len(curses)):
             world.native.lift(number)
         expected = {unit: CURSED[kind] for kind, unit in zip(curses, victims, strict=True)}
@@ -85,6 +87,7 @@ def hold_trial(
         nan_seeds = frozenset(seed for strike in once if strike.kind == "nan" for seed in strike.seeds)
         comparison = compare(world, run, nan_seeds)
         problems += [*comparison.problems, *housekeeping(world, run)]
+    shutil.copytree(run, world.root / "disturbed" / run.name)  # the small disk goes with the world
     unstruck = [f"{entry.number} {entry.kind}" for entry in campaign.ledger.pending()]
     if unstruck:
         problems.append(f"faults that met nobody: {', '.join(unstruck)}")

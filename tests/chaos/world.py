@@ -26,6 +26,8 @@ NAN_BY_NATURE = 0
 NAN_DIVISOR = 13
 """Draws whose seeds it divides are NaN."""
 DISK_MEBIBYTES = {"run": 96, "spool": 16, "cache": 64}
+CACHE_BUDGET = "32MB"
+"""Less than all toy models together, so that there is something to evict and to fetch again."""
 
 
 @dataclass
@@ -110,7 +112,7 @@ def prepare(world: World) -> Path:
         crawl={"models": list(world.generators)},
         sample={"images_per_generator": world.images_per_generator, "unit_images": UNIT_IMAGES},
         execute={"attempts": 4, "spool": str(world.root / "spool" / "spool")},
-        hub={"cache": str(world.root / "cache" / "models"), "download_timeout": 300},
+        hub={"cache": str(world.root / "cache" / "models"), "download_timeout": 300, "disk_budget": CACHE_BUDGET},
     )
     path = write_yaml(world.root / "config.yaml", config)
     for stage in ("crawl", "caption"):

@@ -11,9 +11,9 @@ import pytest
 
 from crawlers.cache_contents import CacheContents
 from crawlers.disk_budget import DiskBudget, NoRoomError
-from crawlers.file_locks import Pins
+from crawlers.file_locks import Pins, try_lock
 from crawlers.hub_cache import RepoCache
-from crawlers.reservations import Claim
+from crawlers.reservations import Claim, Reservations
 
 LIMIT = 1000
 
@@ -53,6 +53,28 @@ class Cache:
         """All bytes below the root, each inode once."""
         files = [path.lstat() for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
         return sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in files}.values())
+
+
+def test_a_reservation_that_ends_while_it_is_looked_at_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who ends one holds no lock: it may be gone between the look at its lock and the look at its claim."""
+    reservations = Reservations(tmp_path)
+    ending = reservations.grant(Claim({("repo", "a"): 1}))
+    kept = reservations.grant(Claim({("repo", "b"): 2}))
+    looked: list[Path] = []
+
+    def end_after(path: Path) -> object:
+        file = try_lock(path)
+        if not looked:
+            ending.end()
+        looked.append(path)
+        return file
+
+    monkeypatch.setattr("crawlers.reservations.try_lock", end_after)
+    assert reservations.living() == [Claim({("repo", "b"): 2})]
+    assert len(looked) == 2
+    kept.end()
 
 
 @pytest.fixture

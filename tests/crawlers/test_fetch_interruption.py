@@ -54,7 +54,7 @@ def test_the_deadline_ends_a_trickle_and_the_next_attempt_goes_on(hub_folder: An
         with pytest.raises(UnitFailure, match="not downloaded within 6 s") as caught:
             fetch_repo("a/slow", ordered.revision, endpoint=hub.endpoint, cache_dir=cache, timeout_seconds=6)
         assert caught.value.reason is Reason.download_timeout
-        assert 6 <= time.monotonic() - start < 11
+        assert 6 <= time.monotonic() - start < 60
         [left] = partials(cache)
         have = left.stat().st_size
         assert LARGE.startswith(left.read_bytes()) and have > 0

@@ -50,12 +50,13 @@ def test_answers_when_entered_and_has_ended_when_left(root: Path) -> None:
 
 
 def test_ends_promptly_while_a_body_is_being_sent(root: Path) -> None:
+    # 8 MiB that take 140 minutes.
     (root / "models" / "owner" / "name" / ".hub.yaml").write_text("behaviour: {bytes_per_second: 1000}")
     with HubServer(root) as server:
         body = urllib.request.urlopen(f"{server.endpoint}/owner/name/resolve/main/big.bin")
         assert body.read(1)
-        start = time.monotonic()
-    assert time.monotonic() - start < 4
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until_gone(server.pid, 60)
 
 
 def test_ends_when_an_exception_leaves_the_block(root: Path) -> None:

@@ -336,7 +336,7 @@ def test_hub_that_died_before_sampling(refused: Refused, run: Path, tmp_path: Pa
         "sample",
         run / "run.yaml",
         *(part for setting in more for part in ("--set", setting)),
-        says=(dead_endpoint, "the hub does not answer", "the same command goes on from here"),
+        says=(dead_endpoint, "sample.checker", "the same command goes on from here"),
         after_notices=True,
     )
     assert time.monotonic() - started < 60

@@ -76,7 +76,11 @@ def test_the_result_for_programs(hub: HubServer, tmp_path: Path) -> None:
 def test_nothing_to_report_on(tmp_path: Path) -> None:
     told = commforge("crawl", "--report", "--out", tmp_path)
     assert told.returncode == 2
-    assert "nothing is asked for" in told.stderr
+    assert f"error: there is no catalog.parquet in {tmp_path}; run `commforge crawl` first\n" == told.stderr
+    assert list(tmp_path.iterdir()) == []
+    asked = commforge("crawl", "--out", tmp_path)
+    assert asked.returncode == 2
+    assert "nothing is asked for" in asked.stderr
 
 
 def test_filters_of_the_config_reach_the_crawl(hub: HubServer, tmp_path: Path) -> None:

@@ -74,6 +74,29 @@ def test_a_cut_last_line_loses_one_death_and_no_more(tmp_path: Path) -> None:
     assert deaths.fatal == 1
 
 
+def test_a_line_after_a_cut_one_is_a_line_of_its_own(tmp_path: Path) -> None:
+    task = _tasks("a", 1)[0]
+    DeathLog(tmp_path).add(task, SIGSEGV)
+    path = tmp_path / "log.jsonl"
+    whole = path.read_bytes()
+    for cut in (whole[:-20], whole[:-1], whole):
+        path.write_bytes(cut)
+        DeathLog(tmp_path).add(task, SIGABRT)
+        assert path.read_bytes().startswith(cut.removesuffix(b"\n") + b"\n{")
+        deaths = DeathLog(tmp_path).of(task)
+        assert deaths is not None
+        assert (deaths.fatal, deaths.last) == (1 if cut == whole[:-20] else 2, SIGABRT)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_takes_no_more_than_the_memory_of_a_death(tmp_path: Path) -> None:
+    task = _tasks("a", 1)[0]
+    log = DeathLog(tmp_path)
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    assert log.add(task, SIGSEGV).fatal == 1
+    assert log.of(task) is not None
+
+
 CRASH = """
 import ctypes, os, pickle, signal, sys
 from pathlib import Path

@@ -79,6 +79,17 @@ def test_what_cannot_be_tried_again_is_said() -> None:
     assert len(plan_retries(commits, [Status.oom], moved).refused) == len(units)
 
 
+def test_an_emptied_prompt_table_refuses_what_was_planned_from_it() -> None:
+    units = list(_plans(_prompts(12))["g"].units())
+    for prompts in (None, 8):
+        commits = [_commit(unit, prompts) for unit in units]
+        retries = plan_retries(commits, [Status.oom], _plans([]))
+        assert retries.possible == {}
+        assert retries.refused == dict.fromkeys(
+            (unit.unit for unit in units), "it was planned from other prompts, or its generator was described otherwise"
+        )
+
+
 def test_only_wanted_statuses_that_a_retry_may_mend_are_tried_again() -> None:
     plans = _plans(_prompts(12))
     first, second, third = plans["g"].units()

@@ -165,4 +165,5 @@ def test_the_cost_of_a_lease_does_not_grow_with_the_number_of_generators() -> No
         return (time.process_time() - started) / generators
 
     small = min(seconds(1000) for _ in range(3))
-    assert seconds(20_000) < 2.5 * small
+    large = min(seconds(20_000) for _ in range(2))
+    assert large < 8 * small, "with a cost that grows with their number, it would be 20 times as much"

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import threading
+import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from toy_runs import commforge, copy_run
+from toy_runs import commforge, copy_run, start_commforge
 
 from captioning.prompt_table import append_prompts, read_prompts
 from manifests.errors import InputError
@@ -57,7 +59,10 @@ def test_a_finished_run(sampled: Path) -> None:
     }
     assert status["images_missing"] == 0 and status["eta_seconds"] == 0.0
     assert status["images_per_second"] > 0 and 0 <= status["idle_share"] <= 1
-    assert status["bytes_fetched"] + status["bytes_saved"] >= 0
+    usages = [event["usage"] for event in read_events(sampled / "events.jsonl") if event["event"] == "done"]
+    fakes = usages[-status["units_committed"] :]  # before them: the photographs
+    for name in ("fetched", "saved"):
+        assert status[f"bytes_{name}"] == sum(usage[name] for usage in fakes)
     assert status["bytes_stored"] == sum(
         commit.images.bytes for commit in Dataset.open(sampled / "dataset").commits().values() if commit.label == 1
     ) + sum(commit.images.bytes for commit in Dataset.open(sampled / "dataset").commits().values() if commit.label == 0)
@@ -71,6 +76,19 @@ def test_watching_ends_with_the_run(sampled: Path) -> None:
     assert watched.returncode == 0 and watched.stdout.count("not running") == 1
     refused = commforge("status", sampled, "--watch", "--json")
     assert refused.returncode == 2 and "--watch: not with --json" in refused.stderr
+
+
+def test_ctrl_c_ends_watching_and_nothing_else(sampled: Path, tmp_path: Path) -> None:
+    with RunLock(sampled / "dataset"):
+        watching = start_commforge(["status", sampled, "--watch"], tmp_path / "log")
+        deadline = time.monotonic() + 120
+        while b"small: running" not in (tmp_path / "log").read_bytes():
+            assert watching.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60) == 0
+    said = (tmp_path / "log").read_text()
+    assert "stopped" not in said and "Traceback" not in said
 
 
 def test_asking_writes_nothing_and_takes_nothing(sampled: Path) -> None:
@@ -108,10 +126,12 @@ def test_a_run_that_starts_while_it_is_asked_about_is_not_refused(sampled: Path)
 
 
 def test_while_it_runs_it_says_who_works_at_what_and_the_metrics_agree_with_the_commits(
-    fresh_run: Path, monkeypatch: pytest.MonkeyPatch
+    fresh_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real run with inline workers: asked in the middle, scraped over HTTP in the middle and at the end."""
-    config = load_model(fresh_run / "run.yaml", RunConfig, ("execute.metrics_port=0",))
+    cache = tmp_path / "empty cache"
+    settings = ("execute.metrics_port=0", f"hub.cache={cache}")
+    config = load_model(fresh_run / "run.yaml", RunConfig, settings)
     seen: list[dict[str, Any]] = []
     scrapes: list[dict[tuple[str, str], float]] = []
     said: list[str] = []
@@ -156,7 +176,9 @@ def test_while_it_runs_it_says_who_works_at_what_and_the_metrics_agree_with_the_
     assert end["commforge_units_ended_total", ""] == outcome.units == end["commforge_commit_seconds_count", ""]
     assert end["commforge_models", "done"] == last["models"]["done"] == last["models"]["total"]
     assert end["commforge_images_missing", ""] == 0 == end["commforge_units_waiting", ""]
-    assert end["commforge_fetched_bytes_total", ""] == last["bytes_fetched"]
+    blobs = [path.stat() for path in cache.glob("*/blobs/*")]
+    kept = {blob.st_ino: blob.st_size for blob in blobs}  # a blob that two models share is one file
+    assert end["commforge_fetched_bytes_total", ""] == last["bytes_fetched"] == sum(kept.values()) > 0
     assert end["commforge_device_idle_share", ""] == last["idle_share"]
     assert end["process_resident_memory_bytes", ""] > 10**7
     assert read_status(fresh_run / "status.json")["units"] == {"waiting": 0, "running": 0, "ended": outcome.units}

@@ -199,28 +199,30 @@ def test_other_architectures_with_their_text_encoders(
 # That it does something
 
 
-def test_an_adapter_that_changes_no_pixel_is_found_with_its_first_batch(
-    packaged_spec: Specs, load_packaged: Loader, pixels_of: Pixels
-) -> None:
+def test_an_adapter_that_changes_no_pixel_is_found(packaged_spec: Specs, load_packaged: Loader) -> None:
     sampler = load_packaged(packaged_spec("no-effect-lora"))
     assert _load_options(sampler)["adapter"]["loaded_keys"] == 112
-    reason, _ = _reason(lambda: pixels_of(sampler))
+    reason, _ = _reason(sampler.check_effect)
     assert reason is Reason.no_pixel_changed
 
 
-def test_the_guard_costs_one_batch_for_each_loading(
+def test_the_guard_asks_for_the_same_image_whatever_was_sampled_before(
     packaged_spec: Specs, load_packaged: Loader, draws_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """So its answer cannot depend on the unit that happens to be first in a worker."""
     sampler: Any = load_packaged(packaged_spec("lora"))
     calls = []
     original = type(sampler._pipeline).__call__
     monkeypatch.setattr(
-        type(sampler._pipeline), "__call__", lambda self, **kw: calls.append(kw["prompt"]) or original(self, **kw)
+        type(sampler._pipeline),
+        "__call__",
+        lambda self, **kw: calls.append((kw["prompt"], kw["generator"][0].initial_seed())) or original(self, **kw),
     )
-    for first in (0, 2, 4):
-        sampler.sample(Batch.padded(draws_of(2, first=first), 2))
-    first, again, second, third = calls
-    assert first == again != second != third
+    sampler.check_effect()
+    sampler.sample(Batch.padded(draws_of(2), 2))
+    sampler.check_effect()
+    on, off, drawn, on_again, off_again = calls
+    assert on == off == on_again == off_again != drawn
 
 
 # What is refused

@@ -155,7 +155,7 @@ def test_rows_to_spare_in_the_base_are_not_written_to(
 
 
 def test_vectors_that_say_nothing_new_are_found(
-    packaged_spec: Specs, load_packaged: Loader, pixels_of: Pixels, model_folder: Folders, tmp_path: Path
+    packaged_spec: Specs, load_packaged: Loader, model_folder: Folders, tmp_path: Path
 ) -> None:
     """The word `cat`, learned to mean what the base's own token `cat</w>` means, changes no image."""
     (file,) = (model_folder("sd") / "text_encoder").glob("*.safetensors")
@@ -165,17 +165,16 @@ def test_vectors_that_say_nothing_new_are_found(
     save_file({"emb_params": matrix[number : number + 1].clone()}, tmp_path / "cat.safetensors")
     same = load_packaged(packaged_spec("textual-inversion", trigger_words=()), folder=tmp_path)
     assert _load_options(same)["trigger_words"] == ["cat"]
-    assert _reason(lambda: pixels_of(same))[0] is Reason.no_pixel_changed
+    assert _reason(same.check_effect)[0] is Reason.no_pixel_changed
     save_file({"emb_params": -3 * matrix[number : number + 1]}, tmp_path / "cat.safetensors")
-    assert len(pixels_of(load_packaged(packaged_spec("textual-inversion", trigger_words=()), folder=tmp_path))) == 2
+    other = load_packaged(packaged_spec("textual-inversion", trigger_words=()), folder=tmp_path)
+    other.check_effect()
 
 
-def test_a_word_that_no_prompt_contains_changes_nothing(
-    packaged_spec: Specs, load_packaged: Loader, pixels_of: Pixels
-) -> None:
+def test_a_word_that_no_prompt_contains_changes_nothing(packaged_spec: Specs, load_packaged: Loader) -> None:
     sampler: Any = load_packaged(packaged_spec("textual-inversion"))
     sampler._trigger_words = []
-    assert _reason(lambda: pixels_of(sampler))[0] is Reason.no_pixel_changed
+    assert _reason(sampler.check_effect)[0] is Reason.no_pixel_changed
 
 
 @pytest.mark.parametrize(
