@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.side_by_side import report
-from crawlers.hub_client import HubClient
+from crawlers.fetching.model_cache import ModelCache
+from crawlers.hub.hub_client import HubClient
 from crawlers.hub_server.server import HubServer
-from crawlers.model_cache import ModelCache
 from manifests.generator import BasePipeline, GeneratorSpec, WeightFile
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -25,9 +25,9 @@ BAR = 1.5
 CRAWL = """
 import json, resource, sys, time
 from pathlib import Path
-import crawlers.hub_client, huggingface_hub.hf_api, crawlers.inspection
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
+import crawlers.hub.hub_client, huggingface_hub.hf_api, crawlers.recognition.inspection
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
 started, cpu = time.perf_counter(), time.process_time()
 result = crawl(CrawlRequest(endpoint=sys.argv[1], tasks=("text-to-image",)), Path(sys.argv[2]))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

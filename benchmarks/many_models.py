@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.side_by_side import compare, report
-from crawlers.hub_client import HubClient
+from crawlers.hub.hub_client import HubClient
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.server import HubServer
 from manifests.generator import GeneratorSpec, SamplingParams, WeightFile

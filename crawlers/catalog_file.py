@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
-from crawlers.crawl_request import CrawlRequest
+from crawlers.crawling.crawl_request import CrawlRequest
 from manifests.catalog import CATALOG_SCHEMA
 from manifests.errors import InputError
 from manifests.frozen import FrozenModel

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from crawlers.hub_errors import redact
+from crawlers.hub.hub_errors import redact
 from pipeline.disk_errors import disk_refusals
 from pipeline.tasks import Failed, Outcome, Task
 from pipeline.worker_config import WorkerConfig

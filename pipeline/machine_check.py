@@ -46,8 +46,8 @@ def check_the_hub(endpoint: str | None) -> list[Check]:
     Raises:
         InputError: it is no address.
     """
-    from crawlers.hub_check import check_hub
-    from crawlers.hub_client import DEFAULT_ENDPOINT
+    from crawlers.hub.hub_check import check_hub
+    from crawlers.hub.hub_client import DEFAULT_ENDPOINT
     from pipeline.hub_token import hub_token
 
     return [Check(check.name, check.ok, check.found) for check in check_hub(endpoint or DEFAULT_ENDPOINT, hub_token())]

@@ -7,8 +7,8 @@ says what a model weighs, so a plan made anywhere, at any time, is the same plan
 from collections import defaultdict
 from pathlib import PurePosixPath
 
-from crawlers.families import FAMILIES
-from crawlers.memory_estimate import gpu_memory_bytes, half_precision_bytes, variant_dtype
+from crawlers.parameters.families import FAMILIES
+from crawlers.recognition.memory_estimate import gpu_memory_bytes, half_precision_bytes, variant_dtype
 from manifests.generator import Dtype, GeneratorSpec, WeightFile
 from pipeline.config import SampleConfig
 from samplers.device_memory import usable_bytes
@@ -78,7 +78,7 @@ def image_size(generator: GeneratorSpec) -> tuple[int, int]:
 
 
 def activation_bytes(generator: GeneratorSpec, dtype: Dtype, batch_size: int) -> int:
-    """Return what a batch takes beside the weights: the decoder's last block, as `crawlers.memory_estimate` has it."""
+    """Return what a batch takes beside the weights: the decoder's last block, as `memory_estimate` has it."""
     one = gpu_memory_bytes(_row(generator), generator.params, {}, ())
     return one * batch_size * _HALF_TO_DTYPE[dtype]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from crawlers.model_cache import ModelCache
+from crawlers.fetching.model_cache import ModelCache
 from detectors.devices import DeviceName
 from manifests.errors import InputError
 from pipeline.device_check import check_device

@@ -77,7 +77,7 @@ def pin_revisions(config: RunConfig, folder: RunFolder) -> RunConfig:
     Raises:
         InputError: the hub does not answer, or has no such repo.
     """
-    from crawlers.fetch import pin_revision
+    from crawlers.fetching.fetch import pin_revision
 
     known = _identity(folder)
     for section, key in _PINNED:

@@ -18,9 +18,9 @@ from PIL import Image
 
 from captioning.blip import BlipCaptioner
 from captioning.real_units import store_real_unit
-from crawlers.held_folders import HeldFolders
-from crawlers.hub_errors import redact
-from crawlers.model_cache import ModelCache
+from crawlers.fetching.held_folders import HeldFolders
+from crawlers.fetching.model_cache import ModelCache
+from crawlers.hub.hub_errors import redact
 from detectors.devices import DeviceName
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec

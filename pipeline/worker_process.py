@@ -22,7 +22,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from crawlers.hub_errors import redact
+from crawlers.hub.hub_errors import redact
 from manifests.errors import InputError
 from pipeline.child_process import ChildProcess, Notice
 from pipeline.spool import owned_name

@@ -7,10 +7,10 @@ import numpy as np
 from safetensors.numpy import save
 
 from crawlers.catalog import read_catalog
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
+from crawlers.hub.retrying import RetryPolicy
 from crawlers.hub_server.server import HubServer
-from crawlers.retrying import RetryPolicy
 from manifests.catalog import CatalogRow
 
 LORA = save(

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from crawlers.download import Downloads
-from crawlers.download_order import DownloadOrder
-from crawlers.download_process import carry_out
-from crawlers.fetch import pin_revision
+from crawlers.fetching.download import Downloads
+from crawlers.fetching.download_order import DownloadOrder
+from crawlers.fetching.download_process import carry_out
+from crawlers.fetching.fetch import pin_revision
 from crawlers.hub_server.server import HubServer
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

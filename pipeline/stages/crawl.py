@@ -3,9 +3,9 @@
 from contextlib import ExitStack
 from typing import Any
 
-from crawlers.catalog_builder import crawl as crawl_hub
-from crawlers.crawl_request import CrawlRequest
-from crawlers.crawl_result import CrawlResult, standing_catalog
+from crawlers.crawling.catalog_builder import crawl as crawl_hub
+from crawlers.crawling.crawl_request import CrawlRequest
+from crawlers.crawling.crawl_result import CrawlResult, standing_catalog
 from manifests.errors import InputError
 from manifests.library import load_generators
 from pipeline.config import RunConfig

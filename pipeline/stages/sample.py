@@ -10,8 +10,8 @@ from pathlib import Path
 
 from captioning.prompt_table import read_prompts
 from crawlers.catalog import eligible_generators, read_columns
-from crawlers.hub_client import HubClient, unreachable
-from crawlers.hub_errors import HubError, HubUnreachableError
+from crawlers.hub.hub_client import HubClient, unreachable
+from crawlers.hub.hub_errors import HubError, HubUnreachableError
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec
 from manifests.prompts import Prompt

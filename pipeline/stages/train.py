@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from crawlers.fetch import fetch_repo, pin_revision
+from crawlers.fetching.fetch import fetch_repo, pin_revision
 from detectors.registry import get_architecture
 from detectors.run_identity import OtherRun
 from detectors.train_config import parse_train_config

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 WORKER = "pipeline.worker_process"
-DOWNLOAD = "crawlers.download_process"
+DOWNLOAD = "crawlers.fetching.download_process"
 
 
 class Processes:

@@ -10,8 +10,8 @@ import pytest
 from crawl_runs import QUICK, adapter, asked_repos, rows_of
 
 from crawlers.catalog import read_catalog
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest, check_same_rules, covers, union
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest, check_same_rules, covers, union
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.server import HubServer
 from manifests.errors import InputError

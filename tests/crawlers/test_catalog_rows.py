@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 from crawl_runs import QUICK, make_one_of_each, rows_of
 
 from crawlers.catalog import eligible_generators, read_catalog
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.server import HubServer
 from manifests.catalog import CATALOG_REASONS, CATALOG_SCHEMA, CatalogRow
@@ -101,7 +101,7 @@ def test_one_row_in_full(hub_folder: Any, tmp_path: Path, sd_files: dict[str, An
             sources={"steps": "card", "width": "config", "height": "config", "guidance_scale": "family"},
         ),
         weight_bytes=sum(map(len, weights.values())),
-        gpu_memory_bytes=row.gpu_memory_bytes,  # see crawlers.memory_estimate
+        gpu_memory_bytes=row.gpu_memory_bytes,  # see crawlers.recognition.memory_estimate
         files=tuple(WeightFile(path=path, size=len(data), sha256=sha256(data)) for path, data in weights.items()),
     )
     assert row.snapshot.startswith("0001-")

@@ -14,20 +14,20 @@ from crawl_runs import QUICK, adapter, asked_repos, rows_of
 from scripted_hub import scripted_hub
 
 from crawlers.catalog import read_catalog
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
-from crawlers.hub_client import HubClient
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
+from crawlers.crawling.listing import read_listing, spool_listing
+from crawlers.hub.hub_client import HubClient
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.server import HubServer
-from crawlers.listing import read_listing, spool_listing
 from manifests.catalog import CatalogRow
 from manifests.errors import InputError
 
 CRAWL_SCRIPT = """
 import sys
 from pathlib import Path
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
 crawl(CrawlRequest(endpoint=sys.argv[1], connections=2), Path(sys.argv[2]))
 """
 

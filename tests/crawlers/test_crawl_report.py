@@ -9,7 +9,7 @@ import pytest
 from crawlers.catalog_bytes import SharedComponent
 from crawlers.catalog_file import CatalogHeader, write_catalog
 from crawlers.crawl_report import SMALL_FILES, crawl_report
-from crawlers.crawl_request import CrawlRequest
+from crawlers.crawling.crawl_request import CrawlRequest
 from manifests.catalog import CATALOG_REASONS, CatalogRow
 from manifests.errors import InputError
 from manifests.generator import BasePipeline, WeightFile

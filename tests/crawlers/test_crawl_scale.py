@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from benchmarks.crawl_scale import SHARE, crawl_of
 from benchmarks.listing_hub import listing_hub
 from crawlers.catalog import read_columns
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
-from crawlers.spilled import SpilledCounter, SpilledMap, SpilledSet
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
+from crawlers.crawling.spilled import SpilledCounter, SpilledMap, SpilledSet
 
 MIB = 20
 """A crawl that kept the listing of 40,000 more models in memory would need over 50 MiB for it."""

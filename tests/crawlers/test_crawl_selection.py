@@ -9,9 +9,9 @@ from crawl_runs import QUICK, adapter, asked_repos, rows_of
 from scripted_hub import scripted_hub
 
 from crawlers.catalog import read_catalog
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_filters import finding_verdict
-from crawlers.crawl_request import CrawlRequest
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_filters import finding_verdict
+from crawlers.crawling.crawl_request import CrawlRequest
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.server import HubServer
 from manifests.errors import InputError

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from crawlers.cache_contents import CacheContents
-from crawlers.disk_budget import DiskBudget, NoRoomError
-from crawlers.file_locks import Pins, try_lock
-from crawlers.hub_cache import RepoCache
-from crawlers.reservations import Claim, Reservations
+from crawlers.fetching.cache_contents import CacheContents
+from crawlers.fetching.disk_budget import DiskBudget, NoRoomError
+from crawlers.fetching.file_locks import Pins, try_lock
+from crawlers.fetching.hub_cache import RepoCache
+from crawlers.fetching.reservations import Claim, Reservations
 
 LIMIT = 1000
 
@@ -71,7 +71,7 @@ def test_a_reservation_that_ends_while_it_is_looked_at_is_passed_over(
         looked.append(path)
         return file
 
-    monkeypatch.setattr("crawlers.reservations.try_lock", end_after)
+    monkeypatch.setattr("crawlers.fetching.reservations.try_lock", end_after)
     assert reservations.living() == [Claim({("repo", "b"): 2})]
     assert len(looked) == 2
     kept.end()
@@ -166,10 +166,10 @@ def test_promises_count_in_full_until_they_end(cache: Cache) -> None:
 RESERVE_AND_HANG = """
 import sys, time
 from pathlib import Path
-from crawlers.cache_contents import CacheContents
-from crawlers.disk_budget import DiskBudget
-from crawlers.file_locks import Pins
-from crawlers.reservations import Claim
+from crawlers.fetching.cache_contents import CacheContents
+from crawlers.fetching.disk_budget import DiskBudget
+from crawlers.fetching.file_locks import Pins
+from crawlers.fetching.reservations import Claim
 root = Path(sys.argv[1])
 pins = Pins(root, ["models--a--pinned"])
 promise = DiskBudget(root, 1000, CacheContents(root)).reserve(Claim({("models--a--coming", "blob"): 600}), [])

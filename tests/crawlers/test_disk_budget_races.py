@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from fetching import hub_revision
 
-from crawlers.file_locks import cache_locks, locked
+from crawlers.fetching.file_locks import cache_locks, locked
 from crawlers.hub_server.server import HubServer
 
 MODELS, WORKERS, FETCHES = 8, 3, 6
@@ -29,7 +29,7 @@ BUDGET = 330_000
 WORKER = """
 import hashlib, json, random, sys, time
 from pathlib import Path
-from crawlers.model_cache import ModelCache
+from crawlers.fetching.model_cache import ModelCache
 from manifests.generator import GeneratorSpec
 
 seed, fetches, budget = map(int, sys.argv[1:4])

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from crawlers.eligibility import LicenceRule, Verdict, judge_pipeline
-from crawlers.model_index import BadModelIndexError, parse_model_index
-from crawlers.pipeline_classes import NEEDS_ANOTHER_REPO
+from crawlers.recognition.eligibility import LicenceRule, Verdict, judge_pipeline
+from crawlers.recognition.model_index import BadModelIndexError, parse_model_index
+from crawlers.recognition.pipeline_classes import NEEDS_ANOTHER_REPO
 
 UNET = {"unet": ["diffusers", "UNet2DConditionModel"]}
 

@@ -5,8 +5,8 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.cache_contents import Inode, Part
-from crawlers.eviction import choose_evictions
+from crawlers.fetching.cache_contents import Inode, Part
+from crawlers.fetching.eviction import choose_evictions
 
 SIZES = {Inode(1, number): 2**number for number in range(8)}
 """Powers of two: a sum says which blobs are in it."""

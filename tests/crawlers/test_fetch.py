@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from fetching import PIPELINE_FILES, bodies, failure, files_in, hub_revision, order
 
-from crawlers.download_order import DownloadOrder
-from crawlers.download_plan import DISK_FULL
-from crawlers.fetch import fetch_generator, fetch_repo, pin_revision
-from crawlers.hub_errors import DiskFullError, classify
+from crawlers.fetching.download_order import DownloadOrder
+from crawlers.fetching.download_plan import DISK_FULL
+from crawlers.fetching.fetch import fetch_generator, fetch_repo, pin_revision
+from crawlers.hub.hub_errors import DiskFullError, classify
 from crawlers.hub_server.server import HubServer
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec, WeightFile

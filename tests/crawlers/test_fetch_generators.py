@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from fetching import PIPELINE_FILES, TEXT, UNET, VAE, bodies, files_in
 
-from crawlers.fetch import fetch_generator, pin_revision
+from crawlers.fetching.fetch import fetch_generator, pin_revision
+from crawlers.fetching.model_cache import ModelCache
 from crawlers.hub_server.server import HubServer
-from crawlers.model_cache import ModelCache
 from manifests.errors import InputError
 from manifests.generator import BasePipeline, GeneratorSpec, WeightFile
 from shards.statuses import Reason, UnitFailure

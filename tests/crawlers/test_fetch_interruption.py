@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from fetching import PIPELINE_FILES, UNET, failure, files_in, hub_revision, order, partials, snapshot, wait_until
 
-from crawlers.download_order import DownloadOrder
-from crawlers.fetch import fetch_repo, pin_revision
+from crawlers.fetching.download_order import DownloadOrder
+from crawlers.fetching.fetch import fetch_repo, pin_revision
 from crawlers.hub_server.server import HubServer
 from shards.statuses import Reason, UnitFailure
 
@@ -68,7 +68,7 @@ def test_the_deadline_ends_a_trickle_and_the_next_attempt_goes_on(hub_folder: An
 ORPHAN_SCRIPT = """
 import sys
 from pathlib import Path
-from crawlers.fetch import fetch_repo
+from crawlers.fetching.fetch import fetch_repo
 fetch_repo("a/slow", sys.argv[2], endpoint=sys.argv[1], cache_dir=Path(sys.argv[3]))
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fetching import PIPELINE_FILES, TEXT, UNET, VAE, bodies, failure, files_in, order, snapshot
 
-from crawlers.fetch import fetch_repo, pin_revision
+from crawlers.fetching.fetch import fetch_repo, pin_revision
 from crawlers.hub_server.server import HubServer
 from manifests.generator import WeightFile
 from shards.statuses import Reason, UnitFailure

@@ -8,9 +8,9 @@ from typing import Any
 from fetching import PIPELINE_FILES, TEXT, UNET, VAE, bodies, files_in, order
 
 from crawlers.catalog import eligible_generators
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
-from crawlers.fetch import fetch_generator
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
+from crawlers.fetching.fetch import fetch_generator
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.server import HubServer
 
@@ -44,8 +44,8 @@ def test_downloads_of_equal_weights_at_the_same_time_fetch_them_once(hub_folder:
         orders = [order(hub, f"a/model-{number}") for number in (1, 2)]
         code = (
             "import sys; from pathlib import Path\n"
-            "from crawlers.download import Downloads\n"
-            "from crawlers.download_order import DownloadOrder\n"
+            "from crawlers.fetching.download import Downloads\n"
+            "from crawlers.fetching.download_order import DownloadOrder\n"
             "order = DownloadOrder.model_validate_json(sys.argv[1])\n"
             "Downloads(sys.argv[2], Path(sys.argv[3]), None).run([order])"
         )

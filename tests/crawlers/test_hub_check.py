@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from scripted_hub import scripted_hub
 
-from crawlers.hub_check import HubCheck, check_hub
+from crawlers.hub.hub_check import HubCheck, check_hub
 from crawlers.hub_server.server import HubServer
 from manifests.errors import InputError
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from scripted_hub import scripted_hub
 
-from crawlers.hub_client import HubClient
-from crawlers.hub_errors import (
+from crawlers.hub.hub_client import HubClient
+from crawlers.hub.hub_errors import (
     FileGoneError,
     HubBusyError,
     HubError,
@@ -22,9 +22,9 @@ from crawlers.hub_errors import (
     redact,
     wait_asked_for,
 )
+from crawlers.hub.retrying import RetryPolicy
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.server import HubServer
-from crawlers.retrying import RetryPolicy
 from manifests.errors import InputError
 
 QUICK = RetryPolicy(attempts=4, first_wait=0.01)

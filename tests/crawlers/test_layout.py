@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.layout import LayoutError, describe_without_index, plan_model, plan_pipeline
-from crawlers.model_index import ModelIndex, find_model_indexes, parse_model_index
+from crawlers.recognition.layout import LayoutError, describe_without_index, plan_model, plan_pipeline
+from crawlers.recognition.model_index import ModelIndex, find_model_indexes, parse_model_index
 from manifests.generator import WeightFile
 
 INDEX = {

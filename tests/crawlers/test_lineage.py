@@ -2,8 +2,8 @@
 
 import pytest
 
-from crawlers.base_aliases import MOVED_BASES
-from crawlers.lineage import (
+from crawlers.recognition.base_aliases import MOVED_BASES
+from crawlers.recognition.lineage import (
     KnownRepo,
     Lineage,
     SharedWeights,

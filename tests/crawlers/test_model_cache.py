@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from fetching import PIPELINE_FILES, UNET, bodies, files_in, hub_revision, partials, wait_until
 
+from crawlers.fetching.model_cache import ModelCache
 from crawlers.hub_server.server import HubServer
-from crawlers.model_cache import ModelCache
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec
 from shards.statuses import Reason, UnitFailure
@@ -187,7 +187,7 @@ def test_a_killed_download_process_is_a_failure_and_the_next_fetch_works(hub_fol
         slow = spec(hub, "a/slow")
         models.prefetch([slow])
         wait_until(lambda: max(partials(tmp_path / "cache").values(), default=0) > BLOB / 10)
-        [child] = [p for p in psutil.Process().children() if "crawlers.download_process" in p.cmdline()]
+        [child] = [p for p in psutil.Process().children() if "crawlers.fetching.download_process" in p.cmdline()]
         os.kill(child.pid, signal.SIGKILL)
         with models.fetch(slow) as held:
             assert files_in(held.folder) == PIPELINE_FILES
@@ -202,4 +202,4 @@ def test_closing_ends_everything(hub_folder: Any, tmp_path: Path) -> None:
         with models_of(hub, tmp_path / "cache") as models:
             models.prefetch([spec(hub, "a/slow")])
             wait_until(lambda: partials(tmp_path / "cache"))
-        assert not [p for p in psutil.Process().children() if "crawlers.download_process" in p.cmdline()]
+        assert not [p for p in psutil.Process().children() if "crawlers.fetching.download_process" in p.cmdline()]

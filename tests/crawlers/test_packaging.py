@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from crawlers.catalog import eligible_generators, read_catalog
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
+from crawlers.hub.retrying import RetryPolicy
 from crawlers.hub_server.server import HubServer
-from crawlers.retrying import RetryPolicy
 from manifests.catalog import CatalogRow
 from manifests.generator import BasePipeline, GeneratorSpec, SamplingParams, WeightFile
 from pipeline.demo.toy_adapters import KOHYA_FILE, SINGLE_FILE, TOY_ADAPTERS, TOY_BASE, add_toy_adapters

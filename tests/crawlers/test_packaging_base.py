@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from crawlers.base_resolution import DEFAULT_BASES, family_in_metadata, name_bases
 from crawlers.catalog import read_catalog
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
+from crawlers.hub.retrying import RetryPolicy
 from crawlers.hub_server.server import HubServer
-from crawlers.lineage import named_bases
-from crawlers.retrying import RetryPolicy
+from crawlers.recognition.base_resolution import DEFAULT_BASES, family_in_metadata, name_bases
+from crawlers.recognition.lineage import named_bases
 from manifests.catalog import CatalogRow
 from manifests.generator import BasePipeline
 

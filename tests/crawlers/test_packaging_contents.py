@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.packaging import choose, component_of
-from crawlers.safetensors_header import SafetensorsHeader, Tensor, parse_header
-from crawlers.weight_contents import tell_contents
+from crawlers.recognition.packaging import choose, component_of
+from crawlers.recognition.safetensors_header import SafetensorsHeader, Tensor, parse_header
+from crawlers.recognition.weight_contents import tell_contents
 from manifests.generator import WeightFile
 from pipeline.demo.toy_adapters import (
     EMBEDDING_FILE,

@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crawlers.catalog import read_catalog
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
+from crawlers.hub.retrying import RetryPolicy
 from crawlers.hub_server.server import HubServer
-from crawlers.retrying import RetryPolicy
-from crawlers.safetensors_header import (
+from crawlers.recognition.safetensors_header import (
     FIRST_READ,
     HEADER_LIMIT,
     BadHeaderError,
@@ -22,7 +22,7 @@ from crawlers.safetensors_header import (
     header_length,
     parse_header,
 )
-from crawlers.weight_contents import tell_contents
+from crawlers.recognition.weight_contents import tell_contents
 from manifests.generator import WeightFile
 
 QUICK = RetryPolicy(attempts=2, first_wait=0.01)

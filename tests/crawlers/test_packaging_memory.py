@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.families import FAMILIES
-from crawlers.memory_estimate import gpu_memory_bytes, half_precision_bytes, variant_dtype
-from crawlers.safetensors_header import DTYPE_BYTES
+from crawlers.parameters.families import FAMILIES
+from crawlers.recognition.memory_estimate import gpu_memory_bytes, half_precision_bytes, variant_dtype
+from crawlers.recognition.safetensors_header import DTYPE_BYTES
 from manifests.generator import SamplingParams, WeightFile
 
 GB = 10**9

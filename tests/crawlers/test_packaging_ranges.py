@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from crawlers.hub_client import HubClient
-from crawlers.hub_errors import FileGoneError
+from crawlers.hub.hub_client import HubClient
+from crawlers.hub.hub_errors import FileGoneError
+from crawlers.hub.retrying import RetryPolicy
 from crawlers.hub_server.server import HubServer
-from crawlers.retrying import RetryPolicy
 
 DATA = bytes(range(256)) * 2000
 QUICK = RetryPolicy(attempts=2, first_wait=0.01)

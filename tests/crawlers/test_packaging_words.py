@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.trigger_words import card_trigger_words, counted_trigger_word, placeholder_token
+from crawlers.recognition.trigger_words import card_trigger_words, counted_trigger_word, placeholder_token
 
 FRONT = "---\nlicense: mit\ntags:\n- trigger words: no\n---\n"
 

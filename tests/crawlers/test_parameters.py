@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from crawlers.families import FAMILIES
-from crawlers.family_evidence import identify_family
-from crawlers.model_index import parse_model_index
-from crawlers.native_resolution import native_resolution
-from crawlers.parameters import AdapterEvidence, ParameterEvidence, resolve_parameters
-from crawlers.pipeline_classes import ALL_ARGUMENTS, PIPELINE_CLASSES
-from crawlers.scheduler_entries import TAKEN_BY
+from crawlers.parameters.families import FAMILIES
+from crawlers.parameters.family_evidence import identify_family
+from crawlers.parameters.native_resolution import native_resolution
+from crawlers.parameters.resolution import AdapterEvidence, ParameterEvidence, resolve_parameters
+from crawlers.parameters.scheduler_entries import TAKEN_BY
+from crawlers.recognition.model_index import parse_model_index
+from crawlers.recognition.pipeline_classes import ALL_ARGUMENTS, PIPELINE_CLASSES
 from manifests.generator import SamplingParams
 
 LEADING = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}

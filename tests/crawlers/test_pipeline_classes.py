@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crawlers.families import FAMILIES
-from crawlers.pipeline_classes import LOADS, NEEDS_ANOTHER_REPO, PIPELINE_CLASSES
+from crawlers.parameters.families import FAMILIES
+from crawlers.recognition.pipeline_classes import LOADS, NEEDS_ANOTHER_REPO, PIPELINE_CLASSES
 
 ARGUMENT = {
     "steps": "num_inference_steps",

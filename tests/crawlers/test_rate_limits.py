@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from scripted_hub import scripted_hub
 
-from crawlers.hub_client import HubClient
-from crawlers.hub_errors import ClientClosedError, HubBusyError
+from crawlers.hub.hub_client import HubClient
+from crawlers.hub.hub_errors import ClientClosedError, HubBusyError
+from crawlers.hub.rate_limits import API, RESOLVERS, Quota, RateLimits
+from crawlers.hub.retrying import RetryPolicy
 from crawlers.hub_server.server import HubServer
-from crawlers.rate_limits import API, RESOLVERS, Quota, RateLimits
-from crawlers.retrying import RetryPolicy
 
 QUICK = RetryPolicy(attempts=4, first_wait=0.01)
 

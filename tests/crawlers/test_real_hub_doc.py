@@ -11,11 +11,11 @@ from crawl_runs import QUICK, adapter
 from safetensors.numpy import save
 
 from crawlers.catalog import eligible_generators
-from crawlers.catalog_builder import crawl
-from crawlers.crawl_request import CrawlRequest
-from crawlers.fetch import fetch_generator
+from crawlers.crawling.catalog_builder import crawl
+from crawlers.crawling.crawl_request import CrawlRequest
+from crawlers.fetching.fetch import fetch_generator
+from crawlers.hub.rate_limits import API, RESOLVERS, RateLimits
 from crawlers.hub_server.server import HubServer
-from crawlers.rate_limits import API, RESOLVERS, RateLimits
 
 DOC = (Path(__file__).parents[2] / "docs" / "real-hub.md").read_text(encoding="utf-8")
 ROWS = {

@@ -10,7 +10,7 @@ import pytest
 from toy_runs import ToyWorld, commforge, small_config, write_yaml
 
 from crawlers.catalog import eligible_generators
-from crawlers.fetch import pin_revision
+from crawlers.fetching.fetch import pin_revision
 from crawlers.hub_server.server import HubServer
 from pipeline.demo.photos import build_photos
 from pipeline.demo.toy_adapters import (

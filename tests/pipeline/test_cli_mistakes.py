@@ -226,7 +226,7 @@ def holder(tmp_path: Path) -> Iterator[Callable[[Path], int]]:
 
     def hold(root: Path) -> int:
         code = (
-            "import sys\nfrom pathlib import Path\nfrom crawlers.folder_lock import alone_in\n"
+            "import sys\nfrom pathlib import Path\nfrom crawlers.crawling.folder_lock import alone_in\n"
             "from shards.run_lock import RunLock\nroot = Path(sys.argv[1])\n"
             "with RunLock(root / 'dataset'), alone_in(root):\n    print('held', flush=True); sys.stdin.read()"
         )

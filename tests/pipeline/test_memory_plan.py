@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ByteSize
 
-from crawlers.families import FAMILIES
+from crawlers.parameters.families import FAMILIES
 from manifests.generator import BasePipeline, GeneratorSpec, SamplingParams, WeightFile
 from manifests.prompts import Prompt
 from manifests.unit import UnitSpec

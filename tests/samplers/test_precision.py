@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from crawlers.families import FAMILIES
+from crawlers.parameters.families import FAMILIES
 from manifests.generator import Dtype
 from samplers.precision import FAMILY_DTYPES, automatic_dtype
 

@@ -1,0 +1,1 @@
+"""From the hub's listing to a frozen catalog, killed and taken up again at will."""

@@ -1,0 +1,1 @@
+"""Speak to a hub: one client, typed errors, bounded retries, shared rate limits."""

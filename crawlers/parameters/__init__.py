@@ -1,0 +1,1 @@
+"""How a stranger's model wants to be called, and who said so."""
