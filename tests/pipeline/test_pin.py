@@ -7,12 +7,17 @@ import pytest
 from pydantic import ByteSize
 
 from manifests.errors import InputError
+from manifests.generator import GeneratorSpec
+from manifests.unit import Draw, UnitSpec
+from pipeline.committing import commit_given_up
 from pipeline.config import ExecuteConfig, RunConfig, SampleConfig
-from pipeline.context import open_run
+from pipeline.context import RunContext, open_run
 from pipeline.resolve import pin_device_memory, read_run
 from pipeline.run_folder import RunFolder
+from pipeline.tasks import Failed, Task
 from samplers import device_memory, environment
 from shards.dataset import Dataset, IdentityChanged
+from shards.statuses import Reason
 
 GIB = 1 << 30
 AUTO = {"dtype": "auto", "checker": None}
@@ -59,12 +64,28 @@ def test_a_config_without_auto_keeps_null(tmp_path: Path, gpu_here: None) -> Non
     assert _pinned(tmp_path, {}, executor="ray", gpus_per_worker=1) is None
 
 
+def _commit_something(run: RunContext) -> None:
+    generator = GeneratorSpec(name="a--b", kind="unconditional", repo_id="a/b", revision="0" * 40)
+    draw = Draw(index=0, seed=1, prompt_id="unconditional", prompt="", prompt_source="unconditional")
+    unit = UnitSpec(generator=generator, first=0, count=1, draws=(draw,), batch_size=1, cpu_threads=1)
+    commit_given_up(run, Failed(Task(unit), Reason.repo_not_found, "gone"))
+
+
+def test_a_run_that_made_nothing_decides_nothing(tmp_path: Path, gpu_here: None) -> None:
+    """Opened on a login node without a GPU, then sampled on a machine that has one."""
+    with open_run(_config(tmp_path, AUTO, device="cpu")) as run:
+        assert run.config.sample.device_memory == 0
+    with open_run(_config(tmp_path, AUTO)) as run:
+        assert run.config.sample.device_memory == 24 * GIB
+
+
 def test_the_first_run_decides_for_all_later_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dataset planned for a GPU goes on as it is on a machine without one."""
     monkeypatch.setattr(environment, "resolve_device", lambda device: "cuda")
     monkeypatch.setattr(device_memory, "device_memory", lambda device: 24 * GIB)
     with open_run(_config(tmp_path, AUTO)) as run:
         assert run.config.sample.device_memory == 24 * GIB
+        _commit_something(run)
     monkeypatch.undo()
     assert read_run(tmp_path).sample.device_memory == ByteSize(24 * GIB)
     with open_run(_config(tmp_path, AUTO)) as run:

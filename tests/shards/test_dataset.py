@@ -244,3 +244,16 @@ def test_rows_that_point_outside_are_refused(filled: Any) -> None:
             filled.dataset.image_bytes(row | {"file": name})
     with pytest.raises(InputError, match="no bytes are stored"):
         filled.dataset.image_bytes(row | {"file": None})
+
+
+def test_a_setting_that_is_younger_than_the_dataset_was_at_its_default(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "old", "old", {"dtype": "float32", "checker": None})
+    now = {"dtype": "float32", "checker": None, "compile": False}
+    defaults = now | {"checker": {"repo": "a/b"}}
+    dataset.check_identity(now, defaults)
+    with pytest.raises(IdentityChanged, match="compile: false -> true"):
+        dataset.check_identity(now | {"compile": True}, defaults)
+    with pytest.raises(IdentityChanged, match="checker"):
+        dataset.check_identity(now | {"checker": {"repo": "a/b"}}, defaults)
+    with pytest.raises(IdentityChanged, match="compile: not set -> false"):
+        dataset.check_identity(now)
