@@ -38,11 +38,15 @@ class ClassConditionalSampler(DiffusersSampler):
     def settled(self, draw: Draw, replaced: Draw | None = None) -> Draw:
         """Return `draw` with its class as `class_label`: the model's label where it has one, else the number.
 
+        A reserve draw takes the class of the target draw that it replaces. Where that was no good either, the next has
+        a turn of its own: a class that is always flagged would use up the reserve of all others.
+
         Raises:
             UnitFailure: call_signature, when the draw asks for a class that the model does not have.
         """
         asks = draw.class_label is not None or draw.prompt in self._labels
-        number = self.class_number(replaced if replaced is not None and not asks else draw)
+        stands_in = replaced is not None and replaced.index >= 0 and not asks
+        number = self.class_number(replaced if replaced is not None and stands_in else draw)
         return draw.model_copy(update={"class_label": self._names.get(number, str(number))})
 
     def conditioning(self, batch: Batch) -> dict[str, Any]:

@@ -81,6 +81,17 @@ def test_a_reserve_draw_takes_the_class_that_it_replaces_unless_it_asks_for_one(
     )
 
 
+def test_a_class_that_is_always_flagged_does_not_use_up_the_reserve(
+    sampler_of: Callable[[str], Sampler], draws_of: Callable[..., tuple[Draw, ...]]
+) -> None:
+    sampler: Any = sampler_of("dit")
+    lost = sampler.settled(draws_of(1, prompt="")[0])
+    spares = [draws_of(1, prompt="")[0].model_copy(update={"index": -place}) for place in (1, 2)]
+    first = sampler.settled(spares[0], lost)
+    assert first.class_label == lost.class_label
+    assert sampler.settled(spares[1], first) == sampler.settled(spares[1])
+
+
 class FlagsEveryThird:
     """Flags by turn, so that no class is flagged whatever is drawn of it."""
 
