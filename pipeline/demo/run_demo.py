@@ -30,11 +30,14 @@ _RUN_ENTRIES = frozenset(
         "captions.parts",
         "catalog.parquet",
         "dataset",
+        "deaths",
         "detectors",
+        "events.1.jsonl",
         "events.jsonl",
         "prompts.parquet",
         "report",
         "run.yaml",
+        "status.json",
         "toy",
     }
 )

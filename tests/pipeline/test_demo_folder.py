@@ -10,9 +10,9 @@ from shards.run_lock import RunLock, RunLockHeld
 
 
 def _earlier_demo(folder: Path) -> Path:
-    for part in ("toy", "dataset/commits", "report"):
+    for part in ("toy", "dataset/commits", "report", "deaths"):
         (folder / part).mkdir(parents=True)
-    for file in ("toy/config.yaml", "run.yaml", "catalog.parquet", ".catalog.lock", "events.jsonl"):
+    for file in ("toy/config.yaml", "run.yaml", "catalog.parquet", ".catalog.lock", "events.jsonl", "status.json"):
         (folder / file).write_text("x")
     return folder
 
