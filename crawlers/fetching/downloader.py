@@ -90,7 +90,8 @@ class Downloader:
             return Moved(**answer["moved"]), kept[0]
         if answer["reason"] == DISK_FULL:
             where = f"{self._cache_dir} is full while fetching {name}"
-            raise InputError(f"hub.cache: the disk of {where}: {answer['detail']}")
+            mend = "free space there, then run the same command again"
+            raise InputError(f"hub.cache: the disk of {where}: {answer['detail']}; {mend}")
         if answer["reason"] == NOTHING_FITS:
             raise InputError(f"hub.disk_budget: {self._cache_dir} cannot take {name}: {answer['detail']}")
         raise UnitFailure(Reason(answer["reason"]), f"{name}: {answer['detail']}")

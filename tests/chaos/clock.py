@@ -3,6 +3,7 @@
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 _SOURCE = Path(__file__).with_name("clock_shift.c")
@@ -33,4 +34,6 @@ class Clock:
 
 def why_no_clock() -> str | None:
     """Return why the clock cannot be made to jump here, None when it can."""
+    if sys.platform != "linux":
+        return "only Linux has LD_PRELOAD"
     return None if shutil.which("cc") else "no C compiler (cc) on this machine"

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,6 +50,8 @@ class SmallDisk:
 
 def why_no_disks() -> str | None:
     """Return why this process cannot mount a tmpfs, None when it can."""
+    if sys.platform != "linux":
+        return "only Linux has tmpfs"
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         try:
             stack.enter_context(SmallDisk(Path(folder) / "disk", 1))

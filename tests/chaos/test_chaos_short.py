@@ -1,6 +1,7 @@
 """The short form of `make chaos`: two seeded campaigns, after which nothing shows that anything ever went wrong."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from chaos.world import World, open_world, prepare, sample_reference
 from ray_cluster import ray_cluster
 from toy_runs import copy_run
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process limits and environments are read from /proc")
 SEED = int(os.environ.get("COMMFORGE_CHAOS_SEED", "7"))
 GENERATORS = ("crayon-labs/toy-diffusion-v1", "gridworks/toy-ddpm-64")
 IMAGES = 24

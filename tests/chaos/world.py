@@ -1,7 +1,6 @@
 """Where a campaign takes place: a toy hub that can be disturbed, small disks, a clock that jumps, and two runs."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -134,6 +133,3 @@ def sample_reference(world: World, prepared: Path) -> None:
     assert done.returncode == 0, done.stderr
     commits = (path.stat().st_mtime for path in (run / "dataset" / "commits").glob("*.json"))
     world.cold_start = min(moment for moment in commits if moment > began) - began
-
-
-assert sys.platform == "linux", "signals to other processes, tmpfs and LD_PRELOAD are Linux's here"
