@@ -21,7 +21,7 @@ contracts: $(READY)
 	$(BIN)/lint-imports
 
 pytest: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # 200 faults in one run, which must come out as if nothing had happened: docs/chaos.md. CHAOS="--chaos-seed 1" repeats one.
 chaos: $(READY)

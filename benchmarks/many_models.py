@@ -22,8 +22,9 @@ from benchmarks.side_by_side import compare, report
 from crawlers.hub.hub_client import HubClient
 from crawlers.hub_server.options import HubOptions
 from crawlers.hub_server.server import HubServer
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec, SamplingParams, WeightFile
-from manifests.unit import Draw, UnitSpec
+from manifests.unit import UnitSpec
 from pipeline.tasks import Done, Task
 from pipeline.worker import Worker
 from pipeline.worker_config import WorkerConfig

@@ -17,8 +17,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec, SamplingParams
-from manifests.unit import Draw
 from pipeline.demo.toy_text import clip_tokenizer, save_clip_vocabulary
 from pipeline.demo.toy_weights import scale_convolution
 

@@ -5,28 +5,12 @@ import json
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
+from manifests.draws import Draws
 from manifests.frozen import FrozenModel
 from manifests.generator import Dtype, GeneratorSpec
 from manifests.real_source import RealSource
-
-
-class Draw(FrozenModel):
-    """One image to make: a prompt, a seed and its place in the generator's sequence.
-
-    The fields are in alphabetical order, so that dumping draws gives their canonical JSON: see `unit_json`.
-    """
-
-    class_label: str | None = None
-    content: str | None = None
-    index: int = Field(description="draw number within the generator; negative for reserve draws")
-    prompt: str
-    prompt_id: str
-    prompt_source: str
-    real_source: str | None = None
-    seed: int = Field(ge=0, lt=2**63)
-    source_image_id: str | None = None
 
 
 class CheckerSpec(FrozenModel):
@@ -42,8 +26,8 @@ class UnitSpec(FrozenModel):
     generator: GeneratorSpec
     first: int = Field(ge=0, description="index of the first target draw")
     count: int = Field(ge=1, description="images wanted")
-    draws: tuple[Draw, ...] = Field(description="`count` target draws, in order")
-    reserve: tuple[Draw, ...] = Field(default=(), description="ordered replacements for flagged and degenerate images")
+    draws: Draws = Field(description="`count` target draws, in order")
+    reserve: Draws = Field(default=Draws("[]"), description="ordered replacements for flagged and degenerate images")
     batch_size: int = Field(ge=1)
     cpu_threads: int = Field(ge=1)
     dtype: Dtype = "float32"
@@ -102,8 +86,8 @@ def unit_json(unit: UnitSpec) -> str:
     """
     parts = {
         "generator": _generator_json(unit.generator),
-        "draws": _DRAWS.dump_json(unit.draws).decode(),
-        "reserve": _DRAWS.dump_json(unit.reserve).decode(),
+        "draws": unit.draws.text,
+        "reserve": unit.reserve.text,
         **{name: canonical(value) for name, value in unit.model_dump(mode="json", exclude=_PUT_TOGETHER).items()},
     }
     return "{" + ",".join(f'"{name}":{parts[name]}' for name in sorted(parts)) + "}"
@@ -115,7 +99,6 @@ def canonical(value: object) -> str:
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-_DRAWS = TypeAdapter(tuple[Draw, ...])
 _PUT_TOGETHER = {"generator", "draws", "reserve"}
 _GENERATORS: dict[int, tuple[GeneratorSpec, str]] = {}
 _GENERATORS_KEPT = 1024

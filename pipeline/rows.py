@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from manifests.unit import Draw, UnitSpec
+from manifests.draws import Draw
+from manifests.unit import UnitSpec
 from shards.identifiers import image_id
 from shards.schema import empty_row
 from shards.statuses import Reason

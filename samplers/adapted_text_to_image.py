@@ -6,8 +6,8 @@ sampled twice after loading, with the adapter on and off. It is the same one wha
 depends on no unit, worker or restart.
 """
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw
 from samplers.base import Batch, SampledImage
 from samplers.loading import LoadedPipeline
 from samplers.seeds import seed_for

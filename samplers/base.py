@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 from PIL import Image
 
-from manifests.unit import Draw
+from manifests.draws import Draw
 from shards.statuses import Reason
 
 

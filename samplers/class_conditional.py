@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw
 from samplers.base import Batch
 from samplers.class_turns import ClassTurns
 from samplers.diffusers_sampler import DiffusersSampler

@@ -14,8 +14,8 @@ import diffusers
 import numpy as np
 import torch
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw
 from samplers.base import Batch, SampledImage
 from samplers.call_arguments import bind_arguments, canonical, scheduler_record
 from samplers.failures import sampling_failures

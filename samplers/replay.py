@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw
 from samplers.base import Batch, Sampler
 from samplers.call_arguments import params_from_record
 from samplers.images import EncodedImage, encode

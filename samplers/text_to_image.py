@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import CLIPTextModel
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw
 from samplers.base import Batch, SampledImage
 from samplers.diffusers_sampler import DiffusersSampler
 from samplers.loading import LoadedPipeline

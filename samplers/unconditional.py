@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from manifests.unit import Draw
+from manifests.draws import Draw
 from samplers.base import Batch
 from samplers.diffusers_sampler import DiffusersSampler
 from samplers.prompt_truncation import SentPrompt

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from manifests.unit import Draw, UnitSpec
+from manifests.draws import Draw
+from manifests.unit import UnitSpec
 from samplers.base import Batch, SampledImage, Sampler
 from samplers.guards import RepeatGuard, flat_reason
 from samplers.images import EncodedImage, encode
@@ -75,7 +76,7 @@ def draw_unit(
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode") as encoder:
         size = batch_size or unit.batch_size
         drawing = _Drawing(unit, size, sampler, checker, encoder, on_progress or (lambda drawn: None))
-        wanted, reserve = tuple(sampler.settled(draw) for draw in unit.draws), unit.reserve
+        wanted, reserve = tuple(sampler.settled(draw) for draw in unit.draws), tuple(unit.reserve)
         while wanted:
             missing: list[Draw] = []
             for drawn in drawing.round(wanted):

@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from warm_start import WarmProcess
 
 from pipeline.demo.toy_generators import TOY_GENERATORS
 from shards.dataset import Dataset
@@ -35,29 +37,34 @@ def environment() -> dict[str, str]:
 def commforge(
     *arguments: str | Path, timeout: float = 300, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the installed command and return what it said."""
+    """Run the command to its end and return what it said."""
+    command = list(map(str, arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        process = WarmProcess(command, environment(), out, err, cwd)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        said = [file.read_text(encoding="utf-8", errors="replace") if file.exists() else "" for file in (out, err)]
+    return subprocess.CompletedProcess(command, code, *said)
+
+
+def start_commforge(arguments: Sequence[str | Path], log: Path) -> WarmProcess:
+    """Start the command in a session of its own, its words going to a file."""
+    return WarmProcess(list(map(str, arguments)), environment(), log, log)
+
+
+def installed_commforge(*arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run the installed script itself, imports and all, and return what it said."""
     return subprocess.run(
         [COMMFORGE, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,
         env=environment(),
-        cwd=cwd,
         check=False,
     )
-
-
-def start_commforge(arguments: Sequence[str | Path], log: Path) -> "subprocess.Popen[bytes]":
-    """Start the installed command in a session of its own, its words going to a file."""
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            [COMMFORGE, *map(str, arguments)],
-            stdout=file,
-            stderr=file,
-            stdin=subprocess.DEVNULL,
-            env=environment(),
-            start_new_session=True,
-        )
 
 
 def small_config(world: ToyWorld, output: Path, **sections: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import pickle
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manifests.draws import Draw, Draws, draw_text
 from manifests.generator import GeneratorSpec, SamplingParams, WeightFile
-from manifests.unit import CheckerSpec, Draw, UnitSpec, unit_json
+from manifests.unit import CheckerSpec, UnitSpec, unit_json
 
 TEXT = st.text(max_size=20)
 DRAW = st.builds(
@@ -53,6 +55,18 @@ def test_the_id_is_the_hash_of_the_canonical_json_of_all_that_is_in_it(unit: Uni
     )
     assert unit_json(unit) == plain
     assert unit.unit == hashlib.blake2b(plain.encode(), digest_size=16).hexdigest()
+
+
+@given(st.lists(DRAW, max_size=3))
+def test_draws_put_together_as_text_are_the_draws(draws: list[Draw]) -> None:
+    texts = []
+    for draw in draws:
+        given = draw.model_dump()
+        texts.append(draw_text(given.pop("index"), given.pop("seed"), **given))
+    carried = pickle.loads(pickle.dumps(Draws(f"[{','.join(texts)}]")))
+    assert list(carried) == draws
+    assert carried == Draws.of(draws) and hash(carried) == hash(Draws.of(draws))
+    assert len(carried) == len(draws) and carried[1:] == tuple(draws[1:])
 
 
 def test_generators_that_come_and_go_do_not_borrow_each_others_names() -> None:

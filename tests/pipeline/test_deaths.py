@@ -8,8 +8,9 @@ from signal import SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV
 
 import pytest
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw, UnitSpec
+from manifests.unit import UnitSpec
 from pipeline.deaths import DeathLog, InFlight
 from pipeline.scheduler import OTHER_DEATHS, Scheduler, Verdict, failure_reason
 from pipeline.tasks import Died, Done, Failed, Task

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from toy_runs import commforge
+from toy_runs import commforge, installed_commforge
 
 from crawlers.hub_server.server import HubServer
 from pipeline.demo.bad_models import BAD_MODELS
@@ -15,7 +15,7 @@ from shards.dataset import Dataset
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's run, made by the command itself on two Ray workers."""
     run = tmp_path_factory.mktemp("demo") / "run"
-    done = commforge("demo", "--output", run, timeout=540)
+    done = installed_commforge("demo", "--output", run, timeout=540)
     assert done.returncode == 0, done.stderr
     assert str(run / "report" / "index.html") in done.stdout
     assert "macro of 3" in done.stdout
@@ -26,7 +26,7 @@ def test_the_run_folder_is_as_documented(demo: Path) -> None:
     names = {path.name for path in demo.iterdir()} - {".catalog.lock"}
     assert names == {
         *("run.yaml", "catalog.parquet", "prompts.parquet", "dataset", "detectors", "report", "events.jsonl"),
-        "toy",
+        *("status.json", "toy"),
     }
 
 

@@ -4,14 +4,14 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from toy_runs import COMMFORGE, commforge, committed_files, copy_run, start_commforge, stored_files
+from toy_runs import commforge, committed_files, copy_run, start_commforge, stored_files
+from warm_start import WarmProcess
 
 from shards.dataset import Dataset
 from shards.verify import verify
@@ -39,7 +39,7 @@ def _assert_as_undisturbed(run: Path, undisturbed: Path) -> None:
     assert [finding for finding in verify(run / "dataset") if finding.severity == "error"] == []
 
 
-def _kill_session(process: "subprocess.Popen[bytes]") -> None:
+def _kill_session(process: WarmProcess) -> None:
     process.kill()
     process.wait()
 
@@ -72,7 +72,7 @@ def test_driver_killed_under_inline(prepared: Path, undisturbed: Path, tmp_path:
     _assert_as_undisturbed(run, undisturbed)
 
 
-def _wait_for_progress(process: "subprocess.Popen[bytes]", run: Path, then: float) -> None:
+def _wait_for_progress(process: WarmProcess, run: Path, then: float) -> None:
     """Wait until the process has leased a unit, and `then` seconds more."""
     events = run / "events.jsonl"
     before = events.read_text().count('"leased"') if events.exists() else 0
@@ -162,6 +162,3 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(fresh_run: Path, undisturbed
     assert "Traceback" not in log.read_text()
     assert commforge("sample", fresh_run / "run.yaml").returncode == 0
     _assert_as_undisturbed(fresh_run, undisturbed)
-
-
-assert COMMFORGE.exists(), "the tests run the installed command"

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ByteSize
 
+from manifests.draws import Draw
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw, UnitSpec
+from manifests.unit import UnitSpec
 from pipeline.committing import commit_given_up
 from pipeline.config import ExecuteConfig, RunConfig, SampleConfig
 from pipeline.context import RunContext, open_run

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manifests.draws import Draws
 from manifests.generator import GeneratorSpec
 from manifests.prompts import Prompt
 from manifests.unit import UnitSpec
@@ -92,7 +93,7 @@ def test_a_unit_id_changes_with_everything_that_affects_its_bytes_and_nothing_el
         "dtype": "float16",
         "keep_flagged": True,
         "split": "test",
-        "reserve": (),
+        "reserve": Draws.of(()),
     }
     ids = [base.model_copy(update={key: value}).unit for key, value in other.items()]
     assert len({base.unit, *ids}) == len(other) + 1

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw, UnitSpec
+from manifests.unit import UnitSpec
 from pipeline.deaths import DeathLog
 from pipeline.scheduler import FATAL_DEATHS, LOST_UNITS, OTHER_DEATHS, Scheduler, Verdict, failure_reason
 from pipeline.tasks import Died, Done, Failed, Task

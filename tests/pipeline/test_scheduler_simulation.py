@@ -16,8 +16,9 @@ from signal import SIGKILL
 
 import pytest
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw, UnitSpec
+from manifests.unit import UnitSpec
 from pipeline.scheduler import Scheduler
 from pipeline.tasks import Died, Done, Task
 from pipeline.work_queue import TaskGroup

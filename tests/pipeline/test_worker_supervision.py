@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw, UnitSpec
+from manifests.unit import UnitSpec
 from pipeline import child_process
 from pipeline.tasks import Died, Done, Failed, Outcome, Task
 from pipeline.worker_config import WorkerConfig

@@ -11,8 +11,9 @@ import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPVisionConfig
 
+from manifests.draws import Draw
 from manifests.generator import BasePipeline, GeneratorSpec, SamplingParams
-from manifests.unit import Draw, UnitSpec
+from manifests.unit import UnitSpec
 from pipeline.demo import toy_adapters, toy_transformer_pipelines, toy_unet_pipelines
 from pipeline.rows import generated_row
 from samplers.base import Batch, Sampler

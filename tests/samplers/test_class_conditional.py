@@ -7,8 +7,9 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
+from manifests.draws import Draw, Draws
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw, UnitSpec
+from manifests.unit import UnitSpec
 from samplers.base import Batch, Sampler
 from samplers.replay import replay_batch
 from samplers.safety_checker import SafetyChecker, SafetyScore
@@ -113,7 +114,7 @@ def test_classes_stay_even_when_images_are_flagged_and_a_batch_replays_from_its_
     sampler = sampler_of("dit")
     spare = tuple(draw.model_copy(update={"index": -draw.index - 1}) for draw in draws_of(24, first=500, prompt=""))
     unit = unit_of(spec_of("dit"), 6, draws=draws_of(6, prompt=""), batch_size=4)
-    unit = unit.model_copy(update={"reserve": spare})
+    unit = unit.model_copy(update={"reserve": Draws.of(spare)})
     drawn = list(draw_unit(unit, sampler, cast(SafetyChecker, FlagsEveryThird())))
     statuses = [image.status for image in drawn]
     assert statuses.count(Status.ok) == 6 and statuses.count(Status.flagged) >= 2

@@ -10,7 +10,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from manifests.unit import Draw
+from manifests.draws import Draw
 from samplers.base import Batch, Sampler
 from samplers.pixels import images_from_output
 

@@ -80,7 +80,7 @@ def test_without_a_word_the_files_own_is_used(
 
 
 def _draw(index: int) -> Any:
-    from manifests.unit import Draw
+    from manifests.draws import Draw
 
     return Draw(index=index, seed=index, prompt_id="p", prompt="a cat", prompt_source="caption")
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from manifests.draws import Draw, Draws
 from manifests.generator import GeneratorSpec
-from manifests.unit import Draw, UnitSpec
+from manifests.unit import UnitSpec
 from samplers.base import Batch, SampledImage, Sampler
 from samplers.component_store import ComponentStore
 from samplers.registry import load_sampler
@@ -219,7 +220,9 @@ def checked(
     """A unit and a checker that flags about half of its images."""
     unit = unit_of(spec_of("sd"), 6, reserve=12, batch_size=4)
     neutral = SafetyChecker.load(checker_folder(0.0), "r", "cpu")
-    everything = unit.model_copy(update={"draws": unit.draws + unit.reserve, "reserve": (), "count": 18})
+    everything = unit.model_copy(
+        update={"draws": Draws.of([*unit.draws, *unit.reserve]), "reserve": Draws.of(()), "count": 18}
+    )
     scores = [image.nsfw_score or 0.0 for image in draw_unit(everything, sampler_of("sd"), neutral)]
     return unit, SafetyChecker.load(checker_folder(float(np.median(scores))), "r", "cpu")
 
@@ -229,7 +232,7 @@ def test_flagged_images_are_replaced_in_order(checked: tuple[UnitSpec, SafetyChe
     drawn = list(draw_unit(unit, sampler_of("sd"), checker))
     statuses = [image.status for image in drawn]
     assert statuses.count(Status.ok) == 6 and statuses.count(Status.flagged) >= 1
-    expected = [draw.index for draw in unit.draws + unit.reserve][: len(drawn)]
+    expected = [draw.index for draw in (*unit.draws, *unit.reserve)][: len(drawn)]
     assert [image.draw.index for image in drawn] == expected
     assert drawn[-1].status is Status.ok
     for image in drawn:
@@ -278,7 +281,7 @@ def test_a_draw_does_not_depend_on_earlier_batches(sampler_of: Samplers, spec_of
     unit = unit_of(spec_of("sd"), 5, batch_size=3)
     tail = [image for image in draw_unit(unit, sampler_of("sd"), None) if image.batch == 1]
     draws = [image.draw for image in tail]
-    by_hand = unit.model_copy(update={"draws": (*draws, draws[-1]), "count": 3})
+    by_hand = unit.model_copy(update={"draws": Draws.of([*draws, draws[-1]]), "count": 3})
     replayed = list(draw_unit(by_hand, sampler_of("sd"), None))
     assert [image.sha256 for image in replayed[:2]] == [image.sha256 for image in tail]
 
