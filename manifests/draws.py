@@ -6,7 +6,7 @@ looks into almost none.
 
 from collections.abc import Callable, Iterable, Sequence
 from json.encoder import encode_basestring
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from pydantic import Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
@@ -93,24 +93,39 @@ class Draws(Sequence[Draw]):
         )
 
 
-def draw_text(
-    index: int,
-    seed: int,
-    *,
-    prompt: str,
-    prompt_id: str,
-    prompt_source: str,
-    class_label: str | None = None,
-    content: str | None = None,
-    real_source: str | None = None,
-    source_image_id: str | None = None,
-) -> str:
-    """Return the canonical JSON of one draw, made several times as fast as by way of a `Draw`."""
-    return (
-        f'{{"class_label":{_text(class_label)},"content":{_text(content)},"index":{index},'
-        f'"prompt":{_text(prompt)},"prompt_id":{_text(prompt_id)},"prompt_source":{_text(prompt_source)},'
-        f'"real_source":{_text(real_source)},"seed":{seed},"source_image_id":{_text(source_image_id)}}}'
-    )
+class DrawTemplate(NamedTuple):
+    """The canonical JSON of the draws of one prompt, but for their index and seed.
+
+    Making a draw's text from it takes a tenth of the time that a `Draw` takes.
+    """
+
+    head: str
+    middle: str
+    tail: str
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        prompt: str,
+        prompt_id: str,
+        prompt_source: str,
+        class_label: str | None = None,
+        content: str | None = None,
+        real_source: str | None = None,
+        source_image_id: str | None = None,
+    ) -> "DrawTemplate":
+        """Return the template of draws with these fields."""
+        return cls(
+            f'{{"class_label":{_text(class_label)},"content":{_text(content)},"index":',
+            f',"prompt":{_text(prompt)},"prompt_id":{_text(prompt_id)},"prompt_source":{_text(prompt_source)},'
+            f'"real_source":{_text(real_source)},"seed":',
+            f',"source_image_id":{_text(source_image_id)}}}',
+        )
+
+    def text(self, index: int, seed: int) -> str:
+        """Return the canonical JSON of one draw."""
+        return f"{self.head}{index}{self.middle}{seed}{self.tail}"
 
 
 def _text(value: str | None) -> str:

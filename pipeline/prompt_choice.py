@@ -7,7 +7,7 @@ kill is the same plan, and units can be planned in any order.
 import hashlib
 from collections.abc import Sequence
 
-from manifests.draws import Draws, draw_text
+from manifests.draws import Draws, DrawTemplate
 from manifests.generator import GeneratorSpec
 from manifests.prompts import Prompt
 from samplers.seeds import Seeds
@@ -51,19 +51,31 @@ class PromptChoice:
         for place in places:
             prompt = prompts[(start + place) % count]
             index = place if sign > 0 else -place - 1
-            text = draw_text(
-                index,
-                seed_of(prompt.prompt_id, index),
-                prompt=prompt.prompt,
-                prompt_id=prompt.prompt_id,
-                prompt_source=prompt.prompt_source,
-                class_label=prompt.class_label,
-                content=prompt.content,
-                real_source=prompt.real_source,
-                source_image_id=prompt.source_image_id,
-            )
-            texts.append(text)
+            texts.append(_template(prompt).text(index, seed_of(prompt.prompt_id, index)))
         return Draws(f"[{','.join(texts)}]")
+
+
+_TEMPLATES: dict[int, tuple[Prompt, DrawTemplate]] = {}
+_TEMPLATES_KEPT = 50_000
+"""Prompts are shared by many generators. Each is held, so that its number is nobody else's; 60 MB at most, or so."""
+
+
+def _template(prompt: Prompt) -> DrawTemplate:
+    known = _TEMPLATES.get(id(prompt))
+    if known is None:
+        if len(_TEMPLATES) >= _TEMPLATES_KEPT:
+            _TEMPLATES.clear()
+        template = DrawTemplate.of(
+            prompt=prompt.prompt,
+            prompt_id=prompt.prompt_id,
+            prompt_source=prompt.prompt_source,
+            class_label=prompt.class_label,
+            content=prompt.content,
+            real_source=prompt.real_source,
+            source_image_id=prompt.source_image_id,
+        )
+        known = _TEMPLATES[id(prompt)] = prompt, template
+    return known[1]
 
 
 def _start(generator: str, use: str, prompts: int) -> int:

@@ -22,7 +22,7 @@ class Seeds:
         """Return the noise seed of draw `index`: 0 <= seed < 2**63."""
         own = self._common.copy()
         own.update(f"{encode_basestring(prompt_id)},{index}]".encode())
-        return int.from_bytes(own.digest(), "big") >> (64 - _SEED_BITS)
+        return int.from_bytes(own.digest()) >> (64 - _SEED_BITS)
 
 
 def seed_for(generator: str, revision: str | None, prompt_id: str, index: int) -> int:

@@ -7,7 +7,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.draws import Draw, Draws, draw_text
+from manifests.draws import Draw, Draws, DrawTemplate
 from manifests.generator import GeneratorSpec, SamplingParams, WeightFile
 from manifests.unit import CheckerSpec, UnitSpec, unit_json
 
@@ -62,7 +62,8 @@ def test_draws_put_together_as_text_are_the_draws(draws: list[Draw]) -> None:
     texts = []
     for draw in draws:
         given = draw.model_dump()
-        texts.append(draw_text(given.pop("index"), given.pop("seed"), **given))
+        index, seed = given.pop("index"), given.pop("seed")
+        texts.append(DrawTemplate.of(**given).text(index, seed))
     carried = pickle.loads(pickle.dumps(Draws(f"[{','.join(texts)}]")))
     assert list(carried) == draws
     assert carried == Draws.of(draws) and hash(carried) == hash(Draws.of(draws))
