@@ -19,162 +19,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
+from benchmarks.null_executor import NullExecutor
+from benchmarks.scale_run import WORKERS, prepare
 from benchmarks.side_by_side import report
 
-IMAGES = 403
-UNIT_IMAGES = 64
-PROMPTS = 20_000
-WORKERS = 64
 CPU_BAR_MS = 1.0
 MEMORY_BAR_MIB = 500.0
 DURABLE_COMMITS = 300
 """Commits made on a real disk to tell what one costs there."""
-_LINKS = 30_000
-"""Hard links to one file; file systems allow 65,000 or so."""
-
-
-class NullExecutor:
-    """Workers that answer at once: a published shard without images, and no sampling."""
-
-    def __init__(self, dataset: Path) -> None:
-        self._dataset = dataset
-        self._answers: deque[Any] = deque()
-        self._idle = list(range(WORKERS))
-        self._linked = 0
-        self._origin = dataset / "origin"
-        self.cpu = 0.0
-
-    def start(self) -> None:
-        pass
-
-    def idle(self) -> list[int]:
-        return list(self._idle)
-
-    def submit(self, worker: int, task: Any, *, fresh: bool) -> None:
-        started = time.process_time()
-        self._idle.remove(worker)
-        self._answers.append((worker, self._answer(task)))
-        self.cpu += time.process_time() - started
-
-    def wait(self) -> Any:
-        started = time.process_time()
-        worker, answer = self._answers.popleft()
-        self._idle.append(worker)
-        self.cpu += time.process_time() - started
-        return worker, answer
-
-    def close(self) -> None:
-        pass
-
-    def _answer(self, task: Any) -> Any:
-        from pipeline.tasks import Done, Usage
-        from shards import layout
-        from shards.identifiers import sha256_bytes
-        from shards.receipt import FileRecord
-        from shards.writer import Receipt
-
-        unit, data = task.work, b"rows of nothing"
-        digest = sha256_bytes(data)
-        rows = FileRecord(
-            name=layout.shard_name(layout.ROWS, unit.generator.name, unit.unit, digest), sha256=digest, bytes=len(data)
-        )
-        if self._linked % _LINKS == 0:
-            self._origin = self._dataset / f"origin-{self._linked}"
-            self._origin.write_bytes(data)
-        path = self._dataset / rows.name
-        path.parent.mkdir(exist_ok=True)
-        path.hardlink_to(self._origin)
-        self._linked += 1
-        flagged = int(unit.unit[:4], 16) % 8
-        counts = {"ok": unit.count} | ({"flagged": flagged} if flagged else {})
-        reasons = {"none": unit.count} | ({"nsfw": flagged} if flagged else {})
-        receipt = Receipt(
-            unit=unit.unit,
-            generator=unit.generator.name,
-            generation=task.generation,
-            images=None,
-            rows=rows,
-            counts=counts,
-            reasons=reasons,
-        )
-        versions = {"torch": "2.15.0", "diffusers": "0.42.1", "transformers": "5.23.0", "pillow": "12.0.0"}
-        return Done(task, 60.0, "node-17", receipt, (), "cuda-h100-bf16", versions, "", Usage(1.0, 5.0, 54.0, 10**9, 0))
-
-
-def prepare(folder: Path, generators: int) -> None:
-    """Write run.yaml, the catalog and the prompt table of a run that has sampled nothing."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from captioning.prompt_table import append_prompts
-    from manifests.catalog import CATALOG_SCHEMA, CatalogRow
-    from manifests.prompts import Prompt
-    from manifests.yaml_text import dump_yaml
-
-    folder.mkdir(parents=True)
-    config = {
-        "name": "scale",
-        "output": str(folder),
-        "sample": {
-            "images_per_generator": IMAGES,
-            "unit_images": UNIT_IMAGES,
-            "checker": {"repo_id": "owner/checker", "revision": "c" * 40},
-        },
-        "execute": {"workers": WORKERS},
-    }
-    (folder / "run.yaml").write_text(dump_yaml(config), encoding="utf-8")
-    with pq.ParquetWriter(folder / "catalog.parquet", CATALOG_SCHEMA) as writer:
-        for start in range(0, generators, 1000):
-            records = [
-                CatalogRow.model_validate(_model(number)).to_record()
-                for number in range(start, min(start + 1000, generators))
-            ]
-            writer.write_table(pa.Table.from_pylist(records, schema=CATALOG_SCHEMA))
-    append_prompts(
-        folder / "prompts.parquet",
-        (
-            Prompt(
-                prompt_id=f"{number:032x}",
-                prompt=f"a photograph, number {number}, of a street in the rain with a dog and two people under a tree",
-                prompt_source="caption",
-                real_source="photos",
-                source_image_id=f"{number:032x}",
-                photograph=f"{number:032x}",
-                split="test" if number % 5 == 0 else "train",
-            )
-            for number in range(PROMPTS)
-        ),
-    )
-
-
-def _model(number: int) -> dict[str, Any]:
-    """A catalog row with as many weight files as a common latent-diffusion pipeline has."""
-    parts = ("text_encoder", "text_encoder_2", "unet", "vae")
-    files = [
-        {"path": f"{part}/model-{shard}.safetensors", "size": 10**9, "sha256": f"{number * 8 + shard:064x}"}
-        for part in parts
-        for shard in range(2)
-    ]
-    return {
-        "snapshot": "2026-01-01",
-        "rank": number + 1,
-        "repo_id": f"owner{number % 997}/model-{number}",
-        "generator": f"owner{number % 997}--model-{number}",
-        "revision": f"{number:040x}",
-        "eligible": True,
-        "reason": "ok",
-        "kind": "text-to-image",
-        "pipeline_class": "StableDiffusionXLPipeline",
-        "architecture": "LatentDiff",
-        "family": f"family-{number % 30}",
-        "lineage": f"base/{number // 20}",
-        "params": {"steps": 30, "guidance_scale": 5.0, "width": 1024, "height": 1024, "sources": {"steps": "family"}},
-        "files": files,
-    }
 
 
 def campaign(folder: Path) -> dict[str, float]:
@@ -184,7 +39,7 @@ def campaign(folder: Path) -> dict[str, float]:
     from pipeline.config import RunConfig
     from pipeline.context import open_run
     from pipeline.stages.sample import sample
-    from shards import commits, storage
+    from shards import storage
 
     imported_cpu = time.process_time()
     imported = time.perf_counter()
@@ -197,9 +52,9 @@ def campaign(folder: Path) -> dict[str, float]:
         io["cpu"] += time.process_time() - cpu
         io["wall"] += time.perf_counter() - wall
 
-    commits.storage.create = timed
+    storage.create = timed
     with open_run(load_model(folder / "run.yaml", RunConfig, ())) as context:
-        executor = NullExecutor(context.folder.dataset)
+        executor = NullExecutor(context.folder.dataset, WORKERS)
         context._executor = executor
         outcome = sample(context)
         units = outcome.units

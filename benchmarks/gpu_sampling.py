@@ -4,11 +4,12 @@
     python -m benchmarks.gpu_sampling --size sdxl        SDXL: 1024 x 1024, float16, VAE in float32
     python -m benchmarks.gpu_sampling --size toy --device cpu    tries the script on a machine without a GPU
 
-Prints, each as one line, for the eager and the compiled denoiser:
+Reports, the last two without a bar:
 
-    gpu_sampling_SIZE    images a second through our engine (guards, PNG, hashes), to plain diffusers with PNG save
-    first_image_SIZE     seconds to the first images of the first, second and third model of a family: eager, with
-                         compiled code handed on to the next model, and compiled anew
+    gpu_sampling_SIZE    images a second through our engine (guards, PNG, hashes), to plain diffusers with PNG save;
+                         _compiled: the same of a compiled denoiser
+    first_image_SIZE_*   seconds to the first images of the second or third model of a family, the slower one: eager;
+                         reused: compiled code is handed on from the first; anew: each is compiled by itself
     device_idle_SIZE     share of the time in which nothing is sampled while three models follow each other
 """
 
@@ -123,7 +124,7 @@ def main() -> int:
             status |= _throughput(bench, given.size, images, compiled, given.pairs, where)
         if not given.eager_only:
             _first_images(bench, given.size)
-        _idle(bench, given.size, images)
+        _idle(bench, given.size, images, facts)
     return status
 
 
@@ -149,7 +150,7 @@ def _throughput(bench: Bench, name: str, images: int, compiled: bool, pairs: int
 
 
 def _first_images(bench: Bench, name: str) -> None:
-    """How long each of three models takes from files to its first batch."""
+    """Report how long each of three models takes from files to its first batch."""
     for label, compiled, forget in (("eager", False, False), ("reused", True, False), ("anew", True, True)):
         release_compiled()
         torch.compiler.reset()
@@ -159,8 +160,9 @@ def _first_images(bench: Bench, name: str) -> None:
                 release_compiled()
                 torch.compiler.reset()
             taken.append(seconds(_first(bench, number, compiled)))
-        shown = ", ".join(f"{value:.2f} s" for value in taken)
-        print(f"first_image_{name}_{label}: {shown} (models 1, 2, 3 of a family)")
+        each = {f"model {number}, s": round(value, 2) for number, value in enumerate(taken, start=1)}
+        own = {"dtype": bench.dtype, "batch": bench.batch, "steps": bench.steps}
+        report(f"first_image_{name}_{label}", max(taken[1:]), None, at_least=False, unit=" s", **own, **each)
 
 
 def _first(bench: Bench, number: int, compiled: bool) -> Callable[[], None]:
@@ -172,8 +174,8 @@ def _first(bench: Bench, number: int, compiled: bool) -> Callable[[], None]:
     return load_and_draw
 
 
-def _idle(bench: Bench, name: str, images: int) -> None:
-    """Print the share of the time that three models take, one after the other, in which nothing is sampled."""
+def _idle(bench: Bench, name: str, images: int, facts: dict[str, Any]) -> None:
+    """Report the share of the time that three models take, one after the other, in which nothing is sampled."""
     seconds(_first(bench, 0, False))  # warm up
     busy = 0.0
     started = perf_counter()
@@ -184,7 +186,9 @@ def _idle(bench: Bench, name: str, images: int) -> None:
         busy += perf_counter() - drawing
         sampler.close()
     whole = perf_counter() - started
-    print(f"device_idle_{name}: {1 - busy / whole:.3f} ({_MODELS} models of {images} images in {whole:.1f} s)")
+    report(
+        f"device_idle_{name}", 1 - busy / whole, None, at_least=False, models=_MODELS, seconds=round(whole, 1), **facts
+    )
 
 
 if __name__ == "__main__":

@@ -45,9 +45,11 @@ def results(measurements: list[dict[str, Any]]) -> str:
     """RESULTS.md: a table of all figures, and then what each was measured with."""
     lines = [_HEAD, "| what | value | bar | met |", "| --- | --- | --- | --- |"]
     for kept in measurements:
-        bar = f"{'≥' if kept['at_least'] else '≤'} {kept['bar']:g}{kept['unit']}"
-        value = f"{kept['value']:.4g}{kept['unit']}"
-        lines.append(f"| {kept['name']} | {value} | {bar} | {'yes' if kept['passed'] else '**no**'} |")
+        bar, met = "none", ""
+        if kept["bar"] is not None:
+            bar = f"{'≥' if kept['at_least'] else '≤'} {kept['bar']:g}{kept['unit']}"
+            met = "yes" if kept["passed"] else "**no**"
+        lines.append(f"| {kept['name']} | {kept['value']:.4g}{kept['unit']} | {bar} | {met} |")
     for kept in measurements:
         lines += ["", f"## {kept['name']}", "", f"`{_command(kept['command'])}`  ", kept["machine"], ""]
         lines += [f"* {name.replace('_', ' ')}: {value}" for name, value in kept["facts"].items()]

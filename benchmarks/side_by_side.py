@@ -70,20 +70,23 @@ def summarise(ratios: list[float]) -> Ratio:
     return Ratio(median(ordered), ordered[rank], ordered[-1 - rank], count)
 
 
-def report(name: str, value: float, bar: float, *, at_least: bool = True, unit: str = "", **facts: object) -> int:
+def report(
+    name: str, value: float, bar: float | None, *, at_least: bool = True, unit: str = "", **facts: object
+) -> int:
     """Print the line `NAME: VALUE (bar BAR)`, keep the measurement for RESULTS.md, and return the exit status.
 
     Args:
+        bar: what the value has to reach; None for a figure that is only told.
         at_least: whether the bar is a floor; else it is a ceiling.
         facts: what a reader needs to judge the figure, such as the interval or what was compared.
     """
-    passed = value >= bar if at_least else value <= bar
-    sign = "≥" if at_least else "≤"
+    passed = bar is None or (value >= bar if at_least else value <= bar)
+    told = "no bar" if bar is None else f"bar {'≥' if at_least else '≤'} {bar:g}{unit}"
     MEASUREMENTS.mkdir(exist_ok=True)
     kept = {"name": name, "value": value, "bar": bar, "at_least": at_least, "unit": unit, "passed": passed}
     kept |= {"command": f"python {' '.join(sys.argv)}", "machine": machine(), "facts": facts}
     (MEASUREMENTS / f"{name}.json").write_text(json.dumps(kept, indent=1, default=str), encoding="utf-8")
-    print(f"{name}: {value:.4g}{unit} (bar {sign} {bar:g}{unit})")
+    print(f"{name}: {value:.4g}{unit} ({told})")
     return 0 if passed else 1
 
 

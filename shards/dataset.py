@@ -15,7 +15,8 @@ from manifests.errors import InputError
 from manifests.frozen import FrozenModel
 from shards import layout, reader, storage
 from shards.commit_cache import CommitSummary
-from shards.commits import Commit, CommitLog
+from shards.commit_log import CommitLog
+from shards.commits import Commit
 from shards.identifiers import canonical_json
 
 SCHEMA_VERSION = 1

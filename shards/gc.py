@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from shards import layout, storage
-from shards.commits import CommitLog
+from shards.commit_log import CommitLog
 from shards.dataset import Dataset
 from shards.run_lock import RunLock
 

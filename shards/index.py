@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards import layout, reader, storage
-from shards.commits import Commit, CommitLog
+from shards.commit_log import CommitLog
+from shards.commits import Commit
 from shards.dataset import Dataset
 from shards.parquet_file import INDEX_OPTIONS
 from shards.schema import ROW_SCHEMA

@@ -73,6 +73,8 @@ class Reason(StrEnum):
     worker_lost = "worker_lost"
     quarantined = "quarantined"
     sampling_error = "sampling_error"
+    device_lost = "device_lost"
+    internal_error = "internal_error"
 
     pipeline_class = "pipeline_class"
     call_signature = "call_signature"
@@ -122,6 +124,8 @@ _OUTCOME: dict[Reason, tuple[Status, Retry]] = {
     Reason.worker_lost: (Status.crashed, Retry.retry),
     Reason.quarantined: (Status.crashed, Retry.retry),
     Reason.sampling_error: (Status.crashed, Retry.retry),
+    Reason.device_lost: (Status.crashed, Retry.retry),
+    Reason.internal_error: (Status.crashed, Retry.retry),
     Reason.pipeline_class: (Status.unsupported, Retry.never),
     Reason.call_signature: (Status.unsupported, Retry.never),
     Reason.remote_code: (Status.unsupported, Retry.never),

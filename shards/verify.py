@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from shards import layout, storage
 from shards.commit_cache import read_cache
-from shards.commits import FIRST_GENERATION, Commit, CommitLog, CommitUnreadable
+from shards.commit_log import CommitLog, CommitUnreadable
+from shards.commits import FIRST_GENERATION, Commit
 from shards.dataset import Dataset
 from shards.findings import Finding, Kind, errors
 from shards.index import index_state

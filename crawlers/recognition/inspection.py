@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from crawlers.crawling.crawl_request import CrawlRequest
@@ -13,9 +12,10 @@ from crawlers.parameters.families import FAMILIES
 from crawlers.parameters.family_evidence import identify_family
 from crawlers.parameters.resolution import ParameterEvidence, resolve_parameters
 from crawlers.recognition.base_resolution import verdict_of
+from crawlers.recognition.described_fields import info_fields, licence_names, listed_fields, manifest_fields
 from crawlers.recognition.eligibility import Verdict
 from crawlers.recognition.lineage import named_bases
-from crawlers.recognition.memory_estimate import gpu_memory_bytes, variant_dtype
+from crawlers.recognition.memory_estimate import gpu_memory_bytes, with_dtypes
 from crawlers.recognition.package_inspection import look_at_package
 from crawlers.recognition.pipeline_inspection import denoiser_dtype, has_pipeline, look_at_pipeline, repo_files
 from manifests.generator import GeneratorSpec, WeightFile
@@ -51,7 +51,7 @@ class _Look:
 
 def not_looked_at(model: ListedModel, verdict: Verdict) -> Finding:
     """Return the finding of a listed model that a filter left out before anything was asked."""
-    return _Look(_listed_fields(model)).end(verdict)
+    return _Look(listed_fields(model)).end(verdict)
 
 
 def inspect_repo(
@@ -70,7 +70,7 @@ def inspect_repo(
     Raises:
         HubUnreachableError, ClientClosedError: the hub or whoever asks is gone, which says nothing about the repo.
     """
-    look = _Look(_listed_fields(listed) if listed else {"author": repo_id.split("/")[0]})
+    look = _Look(listed_fields(listed) if listed else {"author": repo_id.split("/")[0]})
     try:
         info = client.model_info(repo_id, revision=spec.revision if spec else None)
         return _look_inside(client, repo_id, info, request, spec, look)
@@ -93,8 +93,8 @@ def _look_inside(
     look.bases = named_bases(info.id, card, tags)
     if listed_as != info.id:  # the hub answers for a repo that was renamed: the new name is where it comes from
         look.bases = look.bases or (info.id,)
-    look.fields |= _info_fields(info, card, tags, look.bases) | _manifest_fields(spec)
-    licence = request.licence_rule.verdict(_licence_names(card, tags))
+    look.fields |= info_fields(info, card, tags, look.bases) | manifest_fields(spec)
+    licence = request.licence_rule.verdict(licence_names(card, tags))
     if not licence.eligible:
         return look.end(licence)
     if info.gated and client.token is None:
@@ -107,7 +107,7 @@ def _look_inside(
         look.bases = package.bases
         look.fields |= package.fields | {"base_model": ", ".join(package.bases) or None}
         verdict = package.verdict
-    look.fields |= _manifest_fields(spec)
+    look.fields |= manifest_fields(spec)
     if not verdict.eligible:
         return look.end(verdict)
     agrees = _manifest_kind_agrees(spec, look.fields["kind"])
@@ -158,9 +158,9 @@ def _look_at_pipeline(
         named_family, info.id, known.takes, seen.configs, card, paths, spec.params if spec else None
     )
     params = resolve_parameters(evidence)
-    dtype = denoiser_dtype(client, info, plan.files)
-    weights = [(file, variant_dtype(file.path) or dtype) for file in plan.files]
+    weights = with_dtypes(plan.files, denoiser_dtype(client, info, plan.files))
     look.fields |= {
+        "files": weights,
         "params": params,
         "kind": match.kind,
         "family": match.family,
@@ -175,81 +175,3 @@ def _manifest_kind_agrees(spec: GeneratorSpec | None, kind: str) -> Verdict:
     if spec is not None and spec.kind != kind:
         return Verdict("unsupported_pipeline", f"the manifest says {spec.kind}, the pipeline is {kind}")
     return Verdict()
-
-
-def _listed_fields(model: ListedModel) -> dict[str, Any]:
-    return {
-        "downloads": model.downloads,
-        "likes": model.likes,
-        "author": model.author,
-        "created_at": _iso(_moment(model.created_at)),
-        "license": next((name for name in _licence_names({}, model.tags)), None),
-        "hf_pipeline_tag": model.pipeline_tag,
-        "hf_diffusers_tag": _diffusers_tag(model.tags),
-    }
-
-
-def _info_fields(info: "ModelInfo", card: Mapping[str, Any], tags: list[str], bases: tuple[str, ...]) -> dict[str, Any]:
-    licences = _licence_names(card, tags)
-    return {
-        "revision": info.sha,
-        "downloads": info.downloads,
-        "likes": info.likes,
-        "author": info.author or info.id.split("/")[0],
-        "created_at": _iso(info.created_at),
-        "last_modified": _iso(info.last_modified),
-        "gated": str(info.gated) if info.gated else None,
-        "base_model": ", ".join(bases) or None,
-        "license": licences[-1] if licences else None,
-        "hf_pipeline_tag": info.pipeline_tag,
-        "hf_diffusers_tag": _diffusers_tag(tags),
-    }
-
-
-_MANIFEST_FIELDS = frozenset(
-    {
-        "architecture",
-        "author",
-        "dtype",
-        "family",
-        "hf_diffusers_tag",
-        "hf_pipeline_tag",
-        "license",
-        "lineage",
-        "release_date",
-    }
-)
-
-
-def _manifest_fields(spec: GeneratorSpec | None) -> dict[str, Any]:
-    """Return the descriptive fields that a manifest entry sets itself."""
-    if spec is None:
-        return {}
-    told = spec.model_fields_set & _MANIFEST_FIELDS
-    fields = {key: getattr(spec, key) for key in told if getattr(spec, key) is not None}
-    return fields | {"subset": spec.subset if "subset" in spec.model_fields_set else "manual"}
-
-
-def _licence_names(card: Mapping[str, Any], tags: "list[str] | tuple[str, ...]") -> list[str]:
-    """Return the names that the licence goes by, the most telling last: for `other`, the card's own name of it."""
-    given = card.get("license")
-    names = [name for name in (given if isinstance(given, list) else [given]) if isinstance(name, str) and name]
-    names = names or [tag.removeprefix("license:") for tag in tags if tag.startswith("license:")]
-    if names == ["other"] and isinstance(own := card.get("license_name"), str) and own:
-        names.append(own)
-    return names
-
-
-def _diffusers_tag(tags: "list[str] | tuple[str, ...]") -> str | None:
-    return next((tag for tag in tags if tag.startswith("diffusers:")), None)
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None

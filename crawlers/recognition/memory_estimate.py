@@ -1,6 +1,6 @@
 """How much memory a generator needs for one image: its weights in half precision, and the largest step beside them.
 
-    weights     = sum over files of bytes x 2 / (bytes per element as stored)
+    weights     = sum over files of bytes x 2 / (bytes per element as stored; 2 where that is not known)
     activations = pixels x bytes per pixel
     memory      = weights + activations
 
@@ -11,7 +11,7 @@ batch but not the decoder's, and at an eighth of the side the denoiser's activat
 An estimate for placing work and for the crawl's report, from the models' shapes; runs measure what was really used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from crawlers.parameters.families import FAMILIES
 from crawlers.parameters.family_evidence import Configs
@@ -29,16 +29,13 @@ _DEFAULT_SIDE = 512
 _VARIANT_DTYPES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 
 
-def gpu_memory_bytes(
-    family: str, params: SamplingParams, configs: Configs, weights: Iterable[tuple[WeightFile, str | None]]
-) -> int:
+def gpu_memory_bytes(family: str, params: SamplingParams, configs: Configs, weights: Iterable[WeightFile]) -> int:
     """Return the estimate in bytes.
 
     Args:
         family: key of `crawlers.parameters.families.FAMILIES`.
         params: whose width and height count; where the call takes none, the size that the configs or the family tell.
-        weights: every weight file that is loaded, the base's too, with the type it is stored in (as safetensors
-            names it), or None where that is not known: then it is taken to be half precision already.
+        weights: every file that is loaded, the base's too.
     """
     side = FAMILIES[family].pixels or _DEFAULT_SIDE
     width, height = native_resolution(configs) or (side, side)
@@ -48,15 +45,39 @@ def gpu_memory_bytes(
     return half_precision_bytes(weights) + (params.width or width) * (params.height or height) * per_pixel
 
 
-def half_precision_bytes(weights: Iterable[tuple[WeightFile, str | None]]) -> int:
-    """Return what weight files take once loaded in half precision. One byte per element becomes two."""
+def half_precision_bytes(weights: Iterable[WeightFile]) -> int:
+    """Return what weight files take once loaded in half precision. One byte per element becomes two.
+
+    A file is stored in its `dtype`. Without one, as in catalogs that were made before there was such a field, it is
+    stored as its variant says; and where nothing tells, it is taken to be half precision already: at most twice the
+    truth for float32.
+    """
     return sum(
-        file.size * _HALF // DTYPE_BYTES.get(dtype or "F16", _HALF)
-        for file, dtype in weights
-        if file.path.endswith((".safetensors", ".bin"))
+        file.size * _HALF // DTYPE_BYTES.get(file.dtype or variant_dtype(file.path) or "F16", _HALF)
+        for file in weights
+        if _is_weights(file)
+    )
+
+
+def with_dtypes(files: Sequence[WeightFile], read: str | None) -> tuple[WeightFile, ...]:
+    """Return a repo's files with the types that they are stored in.
+
+    A name that tells its type is taken at its word; else it is `read`, from one file's header. That pipelines are
+    saved in one precision is an assumption: of one whose largest part alone is float32, the others count half.
+
+    Args:
+        read: as safetensors names it; None where no header could be read.
+    """
+    return tuple(
+        file.model_copy(update={"dtype": variant_dtype(file.path) or read}) if _is_weights(file) else file
+        for file in files
     )
 
 
 def variant_dtype(path: str) -> str | None:
     """Return the type that a file's variant names, such as F16 for `model.fp16.safetensors`."""
     return next((dtype for part in path.rsplit("/", 1)[-1].split(".") if (dtype := _VARIANT_DTYPES.get(part))), None)
+
+
+def _is_weights(file: WeightFile) -> bool:
+    return file.path.endswith((".safetensors", ".bin"))

@@ -5,28 +5,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from crawlers.crawling.crawl_request import CrawlRequest
-from crawlers.hub.hub_client import CONFIG_LIMIT, HubClient
-from crawlers.hub.hub_errors import ClientClosedError, HubError, HubUnreachableError
+from crawlers.hub.hub_client import HubClient
 from crawlers.parameters.families import FAMILIES
 from crawlers.parameters.family_evidence import FamilyMatch, identify_family
 from crawlers.parameters.resolution import AdapterEvidence, ParameterEvidence, resolve_parameters
-from crawlers.recognition.base_fit import misfit
-from crawlers.recognition.base_resolution import BaseLook, BaseLookup, NamedBase, name_bases
+from crawlers.recognition.base_resolution import BaseLook, BaseLookup
 from crawlers.recognition.eligibility import Verdict
-from crawlers.recognition.lineage import resolve_alias
-from crawlers.recognition.memory_estimate import gpu_memory_bytes, variant_dtype
-from crawlers.recognition.model_index import BadModelIndexError, ModelIndex
-from crawlers.recognition.packaging import Package, family_of_config, recognise
+from crawlers.recognition.memory_estimate import gpu_memory_bytes, with_dtypes
+from crawlers.recognition.model_index import ModelIndex
+from crawlers.recognition.package_base import find_base, pinned_base
+from crawlers.recognition.package_texts import read_readme, trigger_words
+from crawlers.recognition.packaging import Package, recognise
 from crawlers.recognition.pipeline_classes import LOADS
-from crawlers.recognition.pipeline_inspection import read_config
-from crawlers.recognition.trigger_words import card_trigger_words, counted_trigger_word, placeholder_token
-from manifests.generator import BasePipeline, GeneratorSpec, WeightFile
+from manifests.generator import GeneratorSpec, WeightFile
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
-
-_README_LIMIT = 64 * 2**10
-"""Bytes of a card's text that are read; what is asked of it stands near its top."""
 
 
 @dataclass
@@ -58,7 +52,7 @@ def look_at_package(
     """
     look = PackageLook(bases=bases)
     lookup = BaseLookup(client, request.variant)
-    readme = _read_readme(client, info, files)
+    readme = read_readme(client, info, files)
     told = spec.packaging if spec is not None and "packaging" in spec.model_fields_set else None
     package = recognise(
         client,
@@ -82,7 +76,7 @@ def look_at_package(
         "variant": package.variant,
     }
     notes: list[str] = list(package.notes)
-    found = _find_base(client, info, files, package, bases, spec, lookup, notes)
+    found = find_base(client, info, files, package, bases, spec, lookup, notes)
     if isinstance(found, Verdict):
         look.verdict = found
         return look
@@ -96,7 +90,7 @@ def look_at_package(
             "unsupported_pipeline", f"{index.pipeline_class} cannot be given {package.contents.what}"
         )
         return look
-    pinned = _pinned(package, base, named)
+    pinned = pinned_base(package, base, named)
     configs = dict(base.look.configs)
     if package.component is not None and package.config:
         configs[package.component] = package.config
@@ -119,17 +113,17 @@ def look_at_package(
             package.packaging,
             package.weight_name,
             readme,
-            _trigger_words(client, info, files, package, card, readme),
+            trigger_words(client, info, files, package, card, readme),
             base.info.id,
             base.card or {},
         ),
     )
     params = resolve_parameters(evidence)
-    own_type = package.header.main_dtype
-    weights = [(file, own_type) for file in package.files] + [
-        (file, variant_dtype(file.path) or lookup.dtype(base)) for file in pinned.files
-    ]
+    own = with_dtypes(package.files, package.header.main_dtype)
+    base_dtype = lookup.dtype(base) if pinned.files else None
+    pinned = pinned.model_copy(update={"files": with_dtypes(pinned.files, base_dtype)})
     look.fields |= {
+        "files": own,
         "base": pinned,
         "params": params,
         "kind": match.kind,
@@ -137,68 +131,10 @@ def look_at_package(
         "architecture": match.architecture,
         "family_evidence": f"base {base.info.id} ({named.source}); {match.evidence}",
         "weight_bytes": look.fields["weight_bytes"] + sum(file.size for file in pinned.files),
-        "gpu_memory_bytes": gpu_memory_bytes(family, params, configs, weights),
+        "gpu_memory_bytes": gpu_memory_bytes(family, params, configs, (*own, *pinned.files)),
     }
     look.verdict = Verdict(detail="; ".join(notes) or None)
     return look
-
-
-def _find_base(
-    client: HubClient,
-    info: "ModelInfo",
-    files: list[WeightFile],
-    package: Package,
-    bases: tuple[str, ...],
-    spec: GeneratorSpec | None,
-    lookup: BaseLookup,
-    notes: list[str],
-) -> tuple[NamedBase, BaseLook] | Verdict:
-    """Return the base that counts, or why there is none.
-
-    The first that is named decides, whatever became of it: another's weights would make other images. Of a checkpoint
-    that holds the whole model, only configs come from the base, so there the next one named will do.
-    """
-    named = name_bases(
-        spec.base if spec is not None else None,
-        bases,
-        _adapter_config(client, info, files, package),
-        package.header.metadata,
-        family_of_config(package.config) or package.contents.family,
-    )
-    if not named:
-        return Verdict("no_base", f"{package.contents.what}, and nothing says for which base")
-    first: Verdict | None = None
-    for candidate in named if package.packaging == "single-file" else named[:1]:
-        said: list[str] = []
-        moved = resolve_alias(candidate.pipeline.repo_id, lookup.known, said)
-        base = lookup.find(candidate.pipeline.model_copy(update={"repo_id": moved}))
-        problem = misfit(package, base) if base.verdict.eligible else None
-        if base.verdict.eligible and problem is None:
-            if first is not None:
-                notes.append(f"configs of {moved} ({candidate.source}), since {first.detail}")
-            notes += said
-            return candidate, base
-        problem = problem or ": ".join(filter(None, (base.verdict.reason, base.verdict.detail)))
-        first = first or Verdict("no_base", f"{moved} ({candidate.source}): {problem}")
-    assert first is not None
-    return first
-
-
-def _pinned(package: Package, base: BaseLook, named: NamedBase) -> BasePipeline:
-    """Return the base at its commit, with those of its weights that the package does not bring itself."""
-    assert base.info is not None and base.look.index is not None and base.look.plan is not None
-    index, plan = base.look.index, base.look.plan
-    replaced = package.contents.holds if package.packaging == "single-file" else {package.component}
-    folders = {index.path(part) for part in replaced if part is not None}
-    files = tuple(file for file in plan.files if file.path.rsplit("/", 1)[0] not in folders)
-    return BasePipeline(
-        repo_id=base.info.id,
-        revision=base.info.sha,
-        subfolder=index.folder or None,
-        variant=plan.variant,
-        pipeline_class=index.pipeline_class,
-        files=files,
-    )
 
 
 def _family(
@@ -213,63 +149,3 @@ def _family(
     if package.contents.family in ("sdxl-vpred", "playground-v2.5") and match.family != package.contents.family:
         return replace(match, family=package.contents.family, evidence=f"{match.evidence}; the file's header")
     return match
-
-
-def _adapter_config(
-    client: HubClient, info: "ModelInfo", files: list[WeightFile], package: Package
-) -> Mapping[str, Any]:
-    """Return peft's adapter_config.json beside the adapter; nothing where it is none."""
-    if package.packaging != "lora" or package.weight_name is None:
-        return {}
-    folder = package.weight_name.rpartition("/")[0]
-    path = f"{folder}/adapter_config.json" if folder else "adapter_config.json"
-    if all(file.path != path or file.size > CONFIG_LIMIT for file in files):
-        return {}
-    try:
-        config = read_config(client, info, path)
-    except BadModelIndexError:
-        return {}
-    return config if isinstance(config, dict) else {}
-
-
-def _trigger_words(
-    client: HubClient,
-    info: "ModelInfo",
-    files: list[WeightFile],
-    package: Package,
-    card: Mapping[str, Any],
-    readme: str,
-) -> tuple[tuple[str, ...], str] | None:
-    if package.packaging == "textual-inversion":
-        identifier = _read_text(client, info, files, "token_identifier.txt")
-        token, source = placeholder_token(package.contents.token, identifier, package.weight_name or "")
-        return (token,), source
-    if package.packaging != "lora":
-        return None
-    if words := card_trigger_words(card, readme):
-        return words, "card"
-    if words := counted_trigger_word(package.header.metadata):
-        return words, "metadata"
-    return None
-
-
-def _read_readme(client: HubClient, info: "ModelInfo", files: list[WeightFile]) -> str:
-    return _read_text(client, info, files, "README.md") or ""
-
-
-def _read_text(client: HubClient, info: "ModelInfo", files: list[WeightFile], path: str) -> str | None:
-    """Return the beginning of a text file; None where there is none or the hub does not give it.
-
-    Raises:
-        HubUnreachableError, ClientClosedError: nobody answers, or waits for it, any more.
-    """
-    file = next((file for file in files if file.path == path), None)
-    if file is None or file.size == 0:
-        return None
-    try:
-        body = client.read_range(info.id, info.sha or "main", path, 0, min(file.size, _README_LIMIT))
-    except (HubUnreachableError, ClientClosedError):
-        raise
-    except HubError:
-        return None
-    return body.decode("utf-8", errors="replace")

@@ -1,6 +1,7 @@
 """Reading a catalog back, and what is said of a file that is none."""
 
 import gc
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from crawlers.catalog import eligible_generators, read_catalog, read_columns
 from manifests.catalog import CATALOG_SCHEMA, CatalogRow
 from manifests.errors import InputError
-from manifests.generator import SamplingParams, WeightFile
+from manifests.generator import BasePipeline, SamplingParams, WeightFile
 
 
 def row(rank: int, **fields: Any) -> CatalogRow:
@@ -45,6 +46,20 @@ def test_rows_and_generators_come_back(tmp_path: Path) -> None:
     assert read_catalog(path) == read_catalog(tmp_path) == rows
     assert [generator.name for generator in eligible_generators(path)] == ["a--model-1", "a--model-2"]
     assert eligible_generators(path)[1].params == rows[0].params
+
+
+def test_how_files_are_stored_comes_back_and_older_catalogs_do_not_say_it(tmp_path: Path) -> None:
+    plain = WeightFile(path="unet/model.safetensors", size=3, sha256="0" * 64)
+    files = (plain.model_copy(update={"dtype": "F32"}), plain)
+    told = row(1, packaging="lora", files=files, base=BasePipeline(repo_id="a/base", files=files))
+    (read,) = read_catalog(write(tmp_path / "catalog.parquet", [told]))
+    assert read == told and read.base is not None
+    assert [file.dtype for file in (*read.files, *read.base.files)] == ["F32", None] * 2
+    # What a crawl under way has in its journal, and as versions without the field wrote it.
+    assert CatalogRow.model_validate(told.model_dump(mode="json")) == told
+    older = row(1, files=(plain,)).to_record()
+    assert json.loads(older["files"]) == [{"path": plain.path, "size": 3, "sha256": "0" * 64}]
+    assert CatalogRow.from_record(older).files == (plain,)
 
 
 def broken_parquet(path: Path) -> None:

@@ -17,10 +17,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from shards import commits as commits_module
-from shards import layout, storage
+from shards import commit_log, layout, storage
 from shards.commit_cache import CommitSummary, read_cache, write_cache
-from shards.commits import Commit, CommitLog, UnitInfo
+from shards.commit_log import CommitLog
+from shards.commits import Commit, UnitInfo
 from shards.dataset import Dataset
 from shards.findings import Kind
 from shards.identifiers import content_hash, sha256_bytes
@@ -32,9 +32,10 @@ from shards.writer import Receipt
 CRASH = """
 import os, sys
 from pathlib import Path
-from shards import commits, commit_cache, storage
-from shards.commits import Commit, CommitLog
-commits.CACHE_AT_LEAST = 1
+from shards import commit_log, commit_cache, storage
+from shards.commits import Commit
+from shards.commit_log import CommitLog
+commit_log.CACHE_AT_LEAST = 1
 function, root = sys.argv[1], Path(sys.argv[2])
 log = CommitLog(root)
 log.summaries()
@@ -142,14 +143,14 @@ class Campaign(RuleBasedStateMachine):
 
 
 def test_any_campaign_reads_the_same_with_and_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits_module, "CACHE_AT_LEAST", 2)
+    monkeypatch.setattr(commit_log, "CACHE_AT_LEAST", 2)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nobody pulls the plug here
     run_state_machine_as_test(Campaign, settings=settings(max_examples=40, stateful_step_count=20, deadline=None))
 
 
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(commits_module, "CACHE_AT_LEAST", 2)
+    monkeypatch.setattr(commit_log, "CACHE_AT_LEAST", 2)
     Dataset.create(tmp_path / "d", "test", {})
     return tmp_path / "d"
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from shards.commits import Commit, CommitExists, CommitLog, CommitUnreadable, RetryRefused, ShardMissing, may_retry
+from shards.commit_log import CommitExists, CommitLog, CommitUnreadable, RetryRefused, ShardMissing
+from shards.commits import Commit, may_retry
 from shards.statuses import Reason, Status
 
 RACER = """
 import sys
 from pathlib import Path
-from shards.commits import Commit, CommitExists, CommitLog
+from shards.commits import Commit
+from shards.commit_log import CommitExists, CommitLog
 log, commit = CommitLog(Path(sys.argv[1])), Commit.model_validate_json(Path(sys.argv[2]).read_bytes())
 print("ready", flush=True)
 for line in sys.stdin:

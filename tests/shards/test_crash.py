@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shards.commits import CommitLog
+from shards.commit_log import CommitLog
 from shards.dataset import Dataset
 from shards.gc import collect
 from shards.run_lock import RunLock

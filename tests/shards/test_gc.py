@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shards import gc as garbage
-from shards.commits import CommitUnreadable
+from shards.commit_log import CommitUnreadable
 from shards.gc import collect
 from shards.run_lock import RunLock, RunLockHeld
 from shards.statuses import Reason

@@ -15,7 +15,8 @@ from crawlers.hub.retrying import RetryPolicy
 from crawlers.hub_server.server import HubServer
 from manifests.catalog import CatalogRow
 from manifests.generator import BasePipeline, GeneratorSpec, SamplingParams, WeightFile
-from pipeline.demo.toy_adapters import KOHYA_FILE, SINGLE_FILE, TOY_ADAPTERS, TOY_BASE, add_toy_adapters
+from pipeline.demo.toy_adapter_weights import KOHYA_FILE, SINGLE_FILE, TOY_BASE
+from pipeline.demo.toy_adapters import TOY_ADAPTERS, add_toy_adapters
 from pipeline.demo.toy_hub import build_toy_hub
 from shards.identifiers import sha256_file
 
@@ -49,7 +50,7 @@ def rows(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 def weight_file(root: Path, repo_id: str, path: str) -> WeightFile:
     file = root / "models" / repo_id / path
-    return WeightFile(path=path, size=file.stat().st_size, sha256=sha256_file(file))
+    return WeightFile(path=path, size=file.stat().st_size, sha256=sha256_file(file), dtype="F32")
 
 
 def the_base(root: Path, rows: dict[str, CatalogRow], *parts: str) -> BasePipeline:
@@ -205,6 +206,11 @@ def test_a_row_in_full(
     assert row.gpu_memory_bytes == sum(file.size // 2 for file in (*own, *base.files)) + 64 * 64 * 2560
     generator = row.to_generator()
     assert (generator.base, generator.packaging, generator.release_date) == (base, row.packaging, "2023-11-11")
+
+
+def test_a_pipelines_row_says_how_its_files_are_stored(root: Path, rows: dict[str, CatalogRow]) -> None:
+    """The header of its largest file was read."""
+    assert rows[TOY_BASE].files == tuple(weight_file(root, TOY_BASE, f"{part}.safetensors") for part in PARTS)
 
 
 def test_what_a_crawl_cannot_see_stays_eligible(rows: dict[str, CatalogRow]) -> None:

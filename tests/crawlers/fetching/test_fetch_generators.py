@@ -8,6 +8,7 @@ import pytest
 from fetching import PIPELINE_FILES, TEXT, UNET, VAE, bodies, files_in
 
 from crawlers.fetching.fetch import fetch_generator, pin_revision
+from crawlers.fetching.generator_orders import generator_orders
 from crawlers.fetching.model_cache import ModelCache
 from crawlers.hub_server.server import HubServer
 from manifests.errors import InputError
@@ -138,3 +139,22 @@ def test_the_base_must_be_pinned_too(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="base/sd: revision = 'main': must be a commit"):
         fetch_generator(made, cache_dir=tmp_path)
+
+
+def test_what_is_cached_does_not_depend_on_whether_it_is_known_how_files_are_stored() -> None:
+    """Caches of older versions stay complete once a crawl has learned it."""
+    plain = WeightFile(path="lora.safetensors", size=4, sha256="ab" * 32)
+    keys = set()
+    for file in (plain, plain.model_copy(update={"dtype": "F32"})):
+        base = BasePipeline(repo_id="a/base", revision="1" * 40, files=(file,))
+        generator = GeneratorSpec(
+            name="g",
+            kind="text-to-image",
+            packaging="lora",
+            repo_id="a/lora",
+            revision="0" * 40,
+            files=(file,),
+            base=base,
+        )
+        keys.add(tuple(order.key for order in generator_orders(generator)))
+    assert len(keys) == 1

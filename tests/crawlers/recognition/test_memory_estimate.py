@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlers.parameters.families import FAMILIES
-from crawlers.recognition.memory_estimate import gpu_memory_bytes, half_precision_bytes, variant_dtype
+from crawlers.recognition.memory_estimate import gpu_memory_bytes, half_precision_bytes, variant_dtype, with_dtypes
 from crawlers.recognition.safetensors_header import DTYPE_BYTES
 from manifests.generator import SamplingParams, WeightFile
 
 GB = 10**9
 
 
-def weights(size: int, dtype: str | None = "F16") -> list[tuple[WeightFile, str | None]]:
-    return [(WeightFile(path="unet/diffusion_pytorch_model.safetensors", size=size), dtype)]
+def weights(size: int, dtype: str | None = "F16") -> list[WeightFile]:
+    return [WeightFile(path="unet/diffusion_pytorch_model.safetensors", size=size, dtype=dtype)]
 
 
 def square(side: int) -> SamplingParams:
@@ -30,7 +30,19 @@ def test_weights_are_counted_in_half_precision(dtype: str | None, expected: int)
 
 def test_an_index_of_shards_takes_no_memory() -> None:
     index = WeightFile(path="unet/diffusion_pytorch_model.safetensors.index.json", size=10**6)
-    assert half_precision_bytes([(index, None)]) == 0
+    assert half_precision_bytes([index]) == 0
+    assert with_dtypes([index], "F32") == (index,)
+
+
+def test_a_name_that_tells_its_type_is_taken_at_its_word_and_one_header_speaks_for_the_other_files() -> None:
+    names = ("unet/model-00001-of-00002", "vae/model", "text_encoder/model.fp16")
+    files = [WeightFile(path=f"{name}.safetensors", size=1000) for name in names]
+    assert [file.dtype for file in with_dtypes(files, "F32")] == ["F32", "F32", "F16"]
+    assert [file.dtype for file in with_dtypes(files, None)] == [None, None, "F16"]
+    assert half_precision_bytes(with_dtypes(files, "F32")) == 500 + 500 + 1000
+    # Where nobody has read anything, the name still tells; else a file counts as half precision.
+    older = [*files, WeightFile(path="vae/model.fp32.safetensors", size=1000)]
+    assert half_precision_bytes(older) == 3000 + 500
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,15 @@
-"""What a file is, by the names and shapes in its header, for every layout that the hub's trainers write."""
+"""What a file is, by the names and shapes in its header: a checkpoint, a denoiser, learned tokens, or of no use."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from crawlers.recognition.packaging import choose, component_of
 from crawlers.recognition.safetensors_header import SafetensorsHeader, Tensor, parse_header
 from crawlers.recognition.weight_contents import tell_contents
 from manifests.generator import WeightFile
-from pipeline.demo.toy_adapters import (
+from pipeline.demo.toy_adapter_weights import (
     EMBEDDING_FILE,
     KOHYA_FILE,
     LORA_FILE,
@@ -31,121 +28,15 @@ def header(shapes: Mapping[str, Sequence[int]], metadata: Mapping[str, str] | No
 
 
 UNET_BLOCK = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+
+
 KOHYA_BLOCK = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+
+
 LDM_BLOCK = "input_blocks.4.1.transformer_blocks.0.attn2.to_k"
+
+
 ENTRY = "model.diffusion_model.input_blocks.0.0.weight"
-
-
-@pytest.mark.parametrize(
-    ("shapes", "denoiser", "width", "family", "rank"),
-    [
-        # diffusers and peft, today and before
-        ({f"unet.{UNET_BLOCK}.lora_A.weight": (8, 768)}, "unet", 768, "sd1", 8),
-        ({f"unet.{UNET_BLOCK}.lora.down.weight": (8, 768)}, "unet", 768, "sd1", 8),
-        ({f"base_model.model.{UNET_BLOCK}.lora_A.default.weight": (8, 1024)}, "unet", 1024, "sd2-v", 8),
-        ({f"{UNET_BLOCK[:-5]}.processor.to_k_lora.down.weight": (4, 768)}, "unet", 768, "sd1", 4),
-        ({f"unet.{UNET_BLOCK.replace('attn2', 'attn1')}.lora_A.weight": (8, 640)}, "unet", None, None, 8),
-        # kohya: SD 1.x under diffusers' names, SDXL under the original ones
-        ({f"{KOHYA_BLOCK}.lora_down.weight": (16, 768)}, "unet", 768, "sd1", 16),
-        (
-            {
-                "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight": (32, 2048),
-                "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight": (32, 768),
-            },
-            "unet",
-            2048,
-            "sdxl",
-            32,
-        ),
-        (
-            {
-                "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_k.lora_down.weight": (32, 640),
-                "lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight": (32, 1280),
-            },
-            "unet",
-            None,
-            "sdxl",
-            32,
-        ),
-        ({"text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight": (8, 768)}, None, None, None, 8),
-        # transformers
-        (
-            {"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": (16, 3072)},
-            "transformer",
-            3072,
-            "flux1-dev",
-            16,
-        ),
-        (
-            {"lora_unet_single_blocks_0_linear1.lora_down.weight": (16, 3072)},
-            "transformer",
-            None,
-            "flux1-dev",
-            16,
-        ),
-        (
-            {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": (16, 3072)},
-            "transformer",
-            3072,
-            None,  # other models have such blocks too
-            16,
-        ),
-        (
-            {"transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj.lora_A.weight": (16, 6144)},
-            "transformer",
-            None,
-            "flux2",
-            16,
-        ),
-        (
-            {"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": (16, 1536)},
-            "transformer",
-            1536,
-            "sd3",
-            16,
-        ),
-        (
-            {"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": (16, 2432)},
-            "transformer",
-            2432,
-            "sd3.5-large",
-            16,
-        ),
-        (
-            {
-                "transformer_blocks.0.attn.to_q.lora_A.weight": (16, 3072),
-                "transformer_blocks.0.img_mlp.net.2.lora_A.weight": (16, 12288),
-            },
-            "transformer",
-            3072,
-            "qwen-image",
-            16,
-        ),
-        (
-            {
-                "diffusion_model.layers.0.attention.to_q.lora_A.weight": (16, 3840),
-                "diffusion_model.noise_refiner.0.attention.to_q.lora_A.weight": (16, 3840),
-            },
-            "transformer",
-            3840,
-            "z-image",
-            16,
-        ),
-        (
-            {"transformer.transformer_blocks.0.attn1.to_q.lora_A.weight": (16, 1152)},
-            "transformer",
-            1152,
-            None,
-            16,
-        ),
-    ],
-)
-def test_loras(
-    shapes: dict[str, Sequence[int]], denoiser: str | None, width: int | None, family: str | None, rank: int
-) -> None:
-    contents = tell_contents(header(shapes))
-    assert contents.kind == "lora"
-    assert (contents.denoiser, contents.width, contents.family, contents.rank) == (denoiser, width, family, rank)
 
 
 def sd_checkpoint(width: int, channels: int = 4, prefix: str = "model.diffusion_model.") -> dict[str, Sequence[int]]:
@@ -157,11 +48,17 @@ def sd_checkpoint(width: int, channels: int = 4, prefix: str = "model.diffusion_
 
 
 CLIP = {"cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768)}
+
+
 XL_TEXT = {
     "conditioner.embedders.0.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
     "conditioner.embedders.1.model.positional_embedding": (77, 1280),
 }
+
+
 FLUX = {"double_blocks.0.img_attn.norm.key_norm.scale": (128,), "img_in.weight": (3072, 64)}
+
+
 SD3 = {
     "model.diffusion_model.joint_blocks.0.context_block.adaLN_modulation.1.bias": (9216,),
     "model.diffusion_model.x_embedder.proj.weight": (1536, 16, 2, 2),
@@ -290,84 +187,6 @@ def test_the_toy_checkpoint_is_what_diffusers_converts_back(tmp_path: Path) -> N
         found = getattr(loaded, part).state_dict()
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[key], wanted[key]) for key in wanted), part
-
-
-def files(*paths: str) -> list[WeightFile]:
-    return [WeightFile(path=path.split("=")[0], size=int(path.partition("=")[2] or 10)) for path in paths]
-
-
-@pytest.mark.parametrize(
-    ("paths", "first", "hints"),
-    [
-        (
-            ["b.safetensors", "a.safetensors", "pytorch_lora_weights.safetensors"],
-            "pytorch_lora_weights.safetensors",
-            {},
-        ),
-        (["checkpoint-500/pytorch_lora_weights.safetensors", "z.safetensors"], "z.safetensors", {}),
-        (
-            ["checkpoint-500/pytorch_lora_weights.safetensors", "checkpoint-1500/pytorch_lora_weights.safetensors"],
-            "checkpoint-1500/pytorch_lora_weights.safetensors",
-            {},
-        ),
-        (["style_000001500.safetensors", "style_000000500.safetensors", "style.safetensors"], "style.safetensors", {}),
-        (["style-000004.safetensors", "style-000010.safetensors"], "style-000010.safetensors", {}),
-        (["style-step00000500.safetensors", "style-step00001000.safetensors"], "style-step00001000.safetensors", {}),
-        (
-            ["x_2step_lora.safetensors", "x_4step_lora.safetensors", "x_8step_lora.safetensors"],
-            "x_4step_lora.safetensors",
-            {},
-        ),
-        (["x_1step.safetensors=90", "x_2step.safetensors=20"], "x_1step.safetensors", {}),
-        (["r8.safetensors=80", "r64.safetensors=640"], "r64.safetensors", {}),
-        (["big.safetensors=99", "the-repo.safetensors=10"], "the-repo.safetensors", {}),
-        (["a.safetensors", "b.safetensors"], "a.safetensors", {}),
-        (["a.safetensors", "deep/b.safetensors"], "deep/b.safetensors", {"card": {"weight_name": "b.safetensors"}}),
-        (
-            ["pytorch_lora_weights.safetensors", "b.safetensors"],
-            "b.safetensors",
-            {"readme": 'pipe.load_lora_weights("x/y", weight_name="b.safetensors")'},
-        ),
-    ],
-)
-def test_which_of_several_files_is_taken(paths: list[str], first: str, hints: dict[str, object]) -> None:
-    arguments = {"card": {}, "readme": ""} | hints
-    for order in (paths, paths[::-1]):
-        chosen = choose(files(*order), "owner/The-Repo", **arguments)  # type: ignore[arg-type]
-        assert chosen[0].path == first
-        assert len(chosen) == len(paths)
-
-
-def test_what_is_never_taken() -> None:
-    assert choose(files("optimizer.safetensors", "a-00001-of-00002.safetensors", "b.bin"), "o/r", card={}) == []
-
-
-@given(st.permutations(["a.safetensors=5", "b-000001.safetensors", "c/d.safetensors=7", "e_4steps.safetensors"]))
-def test_the_choice_does_not_depend_on_the_order_of_the_listing(paths: list[str]) -> None:
-    assert choose(files(*paths), "o/r", card={}) == choose(files(*sorted(paths)), "o/r", card={})
-
-
-@pytest.mark.parametrize(
-    ("class_name", "component"),
-    [
-        ("UNet2DConditionModel", "unet"),
-        ("FluxTransformer2DModel", "transformer"),
-        ("SD3Transformer2DModel", "transformer"),
-        ("PixArtTransformer2DModel", "transformer"),
-        ("AutoencoderKL", None),
-        ("ControlNetModel", None),
-        ("FluxControlNetModel", None),
-        ("MotionAdapter", None),
-        ("UNetMotionModel", None),
-        ("UNet3DConditionModel", None),
-        ("WanTransformer3DModel", None),
-        ("T2IAdapter", None),
-        (None, None),
-        (["a"], None),
-    ],
-)
-def test_components_that_make_images(class_name: object, component: str | None) -> None:
-    assert component_of(class_name) == component
 
 
 def test_metadata_survives_json() -> None:
