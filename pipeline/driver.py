@@ -5,21 +5,35 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from manifests.errors import InputError
+from manifests.unit import UnitSpec
 from pipeline.events import EventLog
 from pipeline.executors.base import Executor
-from pipeline.interruption import Interrupted, termination_as_interrupt
-from pipeline.scheduler import Scheduler, Verdict, failure_reason
-from pipeline.tasks import Bug, Died, Done, Failed
+from pipeline.given_up import failure_reason
+from pipeline.interruption import Interrupted, Stopped, termination_as_interrupt
+from pipeline.progress import say
+from pipeline.scheduler import Scheduler, Verdict
+from pipeline.tasks import Bug, Died, Done, Failed, Task
+from shards.statuses import Reason
+
+BUGS_THAT_STOP = 5
+"""Units that end a run when all of them, one after the other, met a bug of ours: then the next ones would too."""
 
 
 @dataclass
 class Tally:
-    """What one pass over the tasks came to."""
+    """What one pass over the tasks came to.
+
+    Attributes:
+        benched: workers that refused, and why.
+        bugs: tracebacks of what no one foresaw.
+    """
 
     done: int = 0
     given_up: int = 0
     retried: int = 0
     quarantined: set[str] = field(default_factory=set)
+    benched: dict[int, InputError] = field(default_factory=dict)
+    bugs: list[str] = field(default_factory=list)
 
 
 OnDone = Callable[[Done], None]
@@ -29,19 +43,23 @@ OnGivenUp = Callable[[Failed | Died], None]
 def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: OnDone, on_given_up: OnGivenUp) -> Tally:
     """Run every task of the scheduler to its end.
 
-    `on_done` and `on_given_up` commit; they run here, one at a time.
+    `on_done` and `on_given_up` commit; they run here, one at a time. A worker that refuses for reasons of its machine,
+    such as a full disk, gets no more work; the others go on. What nobody foresaw ends a generator's unit, not the run.
 
     Raises:
-        InputError: a worker met a user's mistake.
+        InputError: every worker that is up refuses; the last one's reason.
+        Stopped: the hub answers nobody, or the device of a worker in this process is lost.
         Interrupted: by Ctrl-C or SIGTERM, after the executor was closed.
-        RuntimeError: a worker met a bug of ours; the message is its traceback.
+        RuntimeError: workers meet nothing but bugs of ours; the message is the last one's traceback.
     """
     tally = Tally(quarantined=scheduler.quarantined)
+    at_work: dict[int, Task] = {}
+    in_a_row = 0
     try:
         with termination_as_interrupt():
             while not scheduler.finished:
-                idle = executor.idle()
-                _lease(scheduler, executor, idle, events)
+                idle = [worker for worker in executor.idle() if worker not in tally.benched]
+                _lease(scheduler, executor, idle, events, at_work)
                 for foregone in scheduler.take_foregone():
                     _settle(Verdict.GIVE_UP, foregone, tally, events, on_done, on_given_up)
                 _tell_quarantined(scheduler, events)
@@ -49,11 +67,17 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
                     continue
                 if (ended := executor.wait()) is None:
                     continue  # a worker came up
-                _, outcome = ended
+                worker, outcome = ended
+                task = at_work.pop(worker)
                 if isinstance(outcome, InputError):
-                    raise outcome
+                    _bench(worker, task, outcome, executor, tally, events)
+                    scheduler.put_back(task)
+                    continue
                 if isinstance(outcome, Bug):
-                    raise RuntimeError(f"in a worker:\n{outcome.traceback}")
+                    in_a_row += 1
+                    outcome = _contain(task, outcome, in_a_row, tally, events)
+                else:
+                    in_a_row = 0
                 _settle(scheduler.judge(outcome), outcome, tally, events, on_done, on_given_up)
                 _tell_quarantined(scheduler, events)
     except KeyboardInterrupt as interrupt:
@@ -64,11 +88,32 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
     return tally
 
 
-def _lease(scheduler: Scheduler, executor: Executor, idle: Sequence[int], events: EventLog) -> None:
+def _bench(worker: int, task: Task, refusal: InputError, executor: Executor, tally: Tally, events: EventLog) -> None:
+    if isinstance(refusal, Stopped):
+        raise refusal
+    tally.benched[worker] = refusal
+    events.write("benched", unit=task.id, group=task.group, worker=worker, detail=str(refusal))
+    if executor.up() <= tally.benched.keys():
+        raise refusal
+    say(f"workers: worker {worker} gets no more work: {refusal}")
+
+
+def _contain(task: Task, bug: Bug, in_a_row: int, tally: Tally, events: EventLog) -> Failed:
+    events.write("bug", unit=task.id, group=task.group, traceback=bug.traceback)
+    if in_a_row >= BUGS_THAT_STOP or not isinstance(task.work, UnitSpec):
+        raise RuntimeError(f"in a worker:\n{bug.traceback}")
+    tally.bugs.append(bug.traceback)
+    return Failed(task, Reason.internal_error, bug.traceback.strip().splitlines()[-1], log_tail=bug.traceback)
+
+
+def _lease(
+    scheduler: Scheduler, executor: Executor, idle: Sequence[int], events: EventLog, at_work: dict[int, Task]
+) -> None:
     for worker in idle:
         task = scheduler.lease(worker)
         if task is None:
             return
+        at_work[worker] = task
         events.write("leased", unit=task.id, group=task.group, worker=worker, attempt=task.attempt)
         executor.submit(worker, task, fresh=scheduler.needs_fresh_worker(task))
 

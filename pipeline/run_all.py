@@ -31,6 +31,8 @@ class RunSummary:
 
     @property
     def exit_code(self) -> ExitCode:
+        if self.sampled.bugs:
+            return ExitCode.OUR_BUG
         return ExitCode.DONE_WITH_FAILURES if self.left_out or self.sampled.failed_units else ExitCode.DONE
 
     def problems(self) -> str:

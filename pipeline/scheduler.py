@@ -1,6 +1,7 @@
 """Who gets what next, and what a failure leads to. Pure state but for the log of deaths: no clock, no processes.
 
-* A failure that may pass is tried again, `attempts` times in all.
+* A failure that may pass is tried again, `attempts` times in all, on another worker if there is one. Once its
+  generator has worked, any failure may pass: it may be the worker's, or its machine's.
 * Want of memory: the same unit on a fresh worker, then with its batches halved, down to batches of one.
 * A death: by a signal that native code brings on itself twice, or in any other way five times (the fifth alone, on a
   fresh worker), and the unit is quarantined. When everything else is done, it gets one final pass, alone.
@@ -10,12 +11,14 @@
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from enum import Enum
 
 from manifests.unit import UnitSpec
+from pipeline.blame import BEFORE_THE_FIRST_IMAGE, LOST_UNITS, Blame
 from pipeline.deaths import FATAL_SIGNALS, DeathLog, Deaths
+from pipeline.second_tries import SecondTries
 from pipeline.tasks import Died, Done, Failed, Task
 from pipeline.work_queue import TaskGroup, WorkQueue
 from shards.statuses import Reason, Retry, Status
@@ -26,16 +29,6 @@ OTHER_DEATHS = 5
 """Deaths of any other kind (SIGKILL, a lost node) that quarantine a unit, the last of them alone. A driver that
 samples by itself and is killed in the final pass has it again, until there are twice as many: an operator may have done
 it."""
-LOST_UNITS = 2
-"""Units given up for deaths, or for want of memory, that speak for a generator of which none was done."""
-OF_THE_GENERATOR = frozenset(
-    reason
-    for reason in Reason
-    if reason.status in (Status.load_failed, Status.gone, Status.gated, Status.unsupported, Status.adapter_no_effect)
-    or reason is Reason.download_timeout
-)
-"""Failures before the first image is sampled. They are the generator's, not the unit's: once one of its units is given
-up for such a reason, its other units are too, without waiting for the same download again and again."""
 
 
 class Verdict(Enum):
@@ -55,22 +48,31 @@ class Scheduler:
         attempts: tries of a unit that fails in a way that may pass.
         prefetch: generators that a worker is told of before it needs them.
         deaths: how workers died under units so far; by default nothing is known and nothing is kept.
+        worked: generators of which units were done in earlier runs.
+        excuse: asked about every failed download; True if it was not the generator's fault: then it does not count.
     """
 
     def __init__(
-        self, groups: Iterable[TaskGroup], attempts: int, *, prefetch: int = 0, deaths: DeathLog | None = None
+        self,
+        groups: Iterable[TaskGroup],
+        attempts: int,
+        *,
+        prefetch: int = 0,
+        deaths: DeathLog | None = None,
+        worked: Collection[str] = (),
+        excuse: Callable[[Failed], bool] = lambda failure: False,
     ) -> None:
         self._attempts = attempts
         self._queue = WorkQueue(groups, prefetch)
         self._deaths = deaths or DeathLog()
         self._at: dict[int, str] = {}
-        self._again: dict[str, deque[Task]] = {}
+        self._again = SecondTries()
         self._alone: deque[Task] = deque()
         self._fresh: set[str] = set()
         self._failures: dict[str, int] = {}
-        self._worked: set[str] = set()
-        self._out_of_memory: dict[str, int] = {}
-        self._doomed: dict[str, tuple[Reason, str]] = {}
+        self._leased_to: dict[str, int] = {}
+        self._blame = Blame(worked)
+        self._excuse = excuse
         self._foregone: list[Failed | Died] = []
         self._newly_quarantined: list[Task] = []
         self.running = 0
@@ -79,11 +81,12 @@ class Scheduler:
     def lease(self, worker: int) -> Task | None:
         """Return the worker's next task, or None when nothing is left to hand out now."""
         while (task := self._choose(worker)) is not None:
-            if (doom := self._doomed.get(task.group)) is not None:
-                self._foregone.append(Failed(task, *doom))
+            if (known := self._blame.verdict(task.group)) is not None:
+                self._foregone.append(Failed(task, *known))
             elif task.attempt > 1 or task.final_pass or self._unburdened(task):
                 self.running += 1
                 self._at[worker] = task.group
+                self._leased_to[task.id] = worker
                 upcoming = self._queue.upcoming(worker)
                 return replace(task, upcoming=upcoming) if upcoming else task
         return None
@@ -112,18 +115,19 @@ class Scheduler:
         """Take back a task and say what to do with its outcome."""
         self.running -= 1
         task = outcome.task
+        worker = self._leased_to.pop(task.id)
         if isinstance(outcome, Died):
             verdict = self._judge_death(outcome)
         elif isinstance(outcome, Failed):
             self._queue.resume(task.group)  # a worker survived it
-            verdict = self._judge_failure(outcome)
+            verdict = self._judge_failure(outcome, worker)
         else:
             self._queue.resume(task.group)
-            self._worked.add(task.group)
-            self._out_of_memory.pop(task.group, None)
+            self._blame.done(task.group)
             verdict = Verdict.COMMIT
         if verdict is not Verdict.RETRY:
             self._failures.pop(task.id, None)
+            self._again.forget(task)
             self._fresh.discard(task.id)
             if not isinstance(outcome, Died):
                 self._deaths.end(task, lost=False)
@@ -133,16 +137,26 @@ class Scheduler:
         """Forget the deaths: every unit came to its end."""
         self._deaths.forget()
 
-    def _judge_failure(self, failure: Failed) -> Verdict:
-        task = failure.task
-        if failure.reason.status is Status.oom and isinstance(task.work, UnitSpec):
+    def put_back(self, task: Task) -> None:
+        """Take back a task that its worker refused for reasons of its own; it counts for nothing."""
+        self.running -= 1
+        self._again.add(task, self._leased_to.pop(task.id))
+
+    def _judge_failure(self, failure: Failed, worker: int) -> Verdict:
+        task, reason = failure.task, failure.reason
+        if reason.status is Status.oom and isinstance(task.work, UnitSpec):
             return self._judge_memory(failure, task.work.batch_size)
-        self._failures[task.id] = failures = self._failures.get(task.id, 0) + 1
-        if failure.reason.retry is Retry.retry and failures < self._attempts:
+        if reason in (Reason.download_failed, Reason.download_timeout) and self._excuse(failure):
             self._try_again(task)
             return Verdict.RETRY
-        if failure.reason in OF_THE_GENERATOR:
-            self._doomed[task.group] = failure.reason, failure.detail
+        self._failures[task.id] = failures = self._failures.get(task.id, 0) + 1
+        worked = self._blame.worked(task.group)
+        if failures < self._attempts and (worked or reason.retry is Retry.retry):
+            self._try_again(task, worker)
+            if not worked and reason in BEFORE_THE_FIRST_IMAGE:
+                self._queue.suspend(task.group)  # its other units would go the same way
+            return Verdict.RETRY
+        self._blame.lost(task.group, reason, failure.detail)
         return Verdict.GIVE_UP
 
     def _judge_memory(self, failure: Failed, batch_size: int) -> Verdict:
@@ -154,11 +168,7 @@ class Scheduler:
         if batch_size >> task.halvings > 1:
             self._try_again(replace(task, halvings=task.halvings + 1))
             return Verdict.RETRY
-        if task.group not in self._worked:
-            self._out_of_memory[task.group] = units = self._out_of_memory.get(task.group, 0) + 1
-            if units >= LOST_UNITS:
-                detail = f"not tried: {units} units of this generator did not fit, even in batches of one"
-                self._doomed[task.group] = failure.reason, detail
+        self._blame.lost(task.group, failure.reason, failure.detail)
         return Verdict.GIVE_UP
 
     def _judge_death(self, death: Died) -> Verdict:
@@ -176,26 +186,26 @@ class Scheduler:
             self._try_again(task)
         return Verdict.RETRY
 
-    def _try_again(self, task: Task) -> None:
-        self._again.setdefault(task.group, deque()).append(replace(task, attempt=task.attempt + 1))
+    def _try_again(self, task: Task, failed_at: int | None = None) -> None:
+        self._again.add(replace(task, attempt=task.attempt + 1), failed_at)
 
     def _quarantine(self, task: Task) -> None:
         self.quarantined.add(task.id)
         self._newly_quarantined.append(task)
         self._alone.append(replace(task, final_pass=True))
-        if task.group not in self._worked:
+        if not self._blame.worked(task.group):
             self._queue.suspend(task.group)
 
     def _lose(self, task: Task, *, fatal: bool) -> None:
         """Count a unit that is given up for its deaths; its generator stays suspended until a unit survives."""
         self._deaths.end(task, lost=True)
-        if task.group in self._worked:
+        if self._blame.worked(task.group):
             return
         if self._deaths.lost(task) < LOST_UNITS:
             self._queue.suspend(task.group)
             return
         detail = f"not tried: workers died under {LOST_UNITS} units of this generator, and none was done"
-        self._doomed[task.group] = Reason.worker_signal if fatal else Reason.quarantined, detail
+        self._blame.condemn(task.group, Reason.worker_signal if fatal else Reason.quarantined, detail)
         self._queue.resume(task.group)
 
     def _unburdened(self, task: Task) -> bool:
@@ -209,7 +219,7 @@ class Scheduler:
         elif deaths is not None and deaths.other == OTHER_DEATHS - 1 and task.id not in self._fresh:
             self._fresh.add(task.id)
             self._alone.append(task)
-        elif task.group not in self._worked and self._deaths.lost(task):
+        elif not self._blame.worked(task.group) and self._deaths.lost(task):
             self._alone.append(replace(task, final_pass=True))
             self._queue.suspend(task.group)
         else:
@@ -218,14 +228,18 @@ class Scheduler:
 
     def _choose(self, worker: int) -> Task | None:
         group = self._at.get(worker)
-        if group in self._again:  # before its next unit, so that a generator that cannot be had is soon known
-            return self._take_again(group)
+        alone = len(self._at) <= 1
+        # Before its next unit, so that a generator that cannot be had is soon known.
+        if group is not None and (task := self._again.take([group], worker, anyone=alone)) is not None:
+            return task
         if (task := self._queue.own(worker)) is not None:
             return task
-        if self._again:
-            return self._take_again(next(iter(self._again)))
+        if (task := self._again.take(self._again.groups, worker, anyone=alone)) is not None:
+            return task
         if (task := self._queue.other(worker)) is not None:
             return task
+        if (task := self._again.take(self._again.groups, worker, anyone=True)) is not None:
+            return task  # it failed here before; but there is nothing else to do
         if self.running:
             return None
         if self._alone:
@@ -233,26 +247,6 @@ class Scheduler:
         # Of a suspended generator, one unit at a time: whether another of its units survives.
         probe = self._queue.draw_suspended()
         return replace(probe, final_pass=True) if probe is not None else None
-
-    def _take_again(self, group: str) -> Task:
-        tasks = self._again[group]
-        task = tasks.popleft()
-        if not tasks:
-            del self._again[group]
-        return task
-
-
-def failure_reason(outcome: Failed | Died) -> tuple[Reason, str]:
-    """Return the reason and detail that rows of a given-up task carry."""
-    if isinstance(outcome, Failed):
-        work = outcome.task.work
-        if outcome.reason.status is Status.oom and outcome.task.attempt > 1 and isinstance(work, UnitSpec):
-            sizes = ", ".join(str(work.batch_size >> halvings) for halvings in range(outcome.task.halvings + 1))
-            return outcome.reason, f"{outcome.detail} (on a fresh worker, in batches of {sizes})"
-        return outcome.reason, outcome.detail
-    if outcome.signal in FATAL_SIGNALS:
-        return Reason.worker_signal, f"the worker died by signal {outcome.signal} on every try, the last one alone"
-    return Reason.quarantined, "workers died under it too often, the last one fresh and alone"
 
 
 def _deadly(deaths: Deaths) -> bool:

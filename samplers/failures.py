@@ -4,12 +4,18 @@ Two boundaries, loading and calling. Each catches the exceptions that diffusers,
 model, and nothing else: a mistake of ours outside the boundaries stays an exception.
 """
 
+import binascii
 import json
+import pickle
+import struct
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from google.protobuf.message import Error as ProtobufError
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+from jinja2 import TemplateError
 from safetensors import SafetensorError
 
 from shards.statuses import Reason, UnitFailure
@@ -27,8 +33,15 @@ _MODEL_ERRORS = (
     OSError,
     RuntimeError,
     SafetensorError,
+    StopIteration,
+    TemplateError,
     TypeError,
     ValueError,
+    binascii.Error,
+    pickle.PickleError,
+    struct.error,
+    zipfile.BadZipFile,
+    ProtobufError,
 )
 
 _LOAD_REASONS: tuple[tuple[tuple[type[BaseException], ...], Reason], ...] = (

@@ -18,6 +18,9 @@ class Executor(Protocol):
     def idle(self) -> list[int]:
         """Return the workers that are up and hold no task; those that still come up are not among them."""
 
+    def up(self) -> set[int]:
+        """Return the workers that can be given tasks, now or when they have done what they hold."""
+
     def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
         """Give an idle worker a task; `fresh` asks for a worker that has run nothing yet."""
 

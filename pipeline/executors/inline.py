@@ -1,15 +1,20 @@
 """The executor of one worker in the driver's own process: no Ray, no other process, easy to debug."""
 
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from crawlers.hub.hub_errors import redact
+from manifests.errors import InputError
 from pipeline.deaths import InFlight
-from pipeline.tasks import Outcome, Task
+from pipeline.interruption import DeviceLost
+from pipeline.tasks import Bug, Failed, Outcome, Task
 from pipeline.worker import Worker
 from pipeline.worker_config import WorkerConfig
+from shards.statuses import Reason
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
 
@@ -44,6 +49,9 @@ class InlineExecutor:
     def idle(self) -> list[int]:
         return [] if self._outcome is not None else [0]
 
+    def up(self) -> set[int]:
+        return {0}
+
     def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
         if self._worker is None or self._in_flight is None:
             raise RuntimeError("submit() before start()")
@@ -51,7 +59,18 @@ class InlineExecutor:
             self._worker.close()
             self._worker = Worker(self._config)
         with self._in_flight.unit(task):
-            self._outcome = self._worker.run(task)
+            try:
+                outcome = self._worker.run(task)
+            except (InputError, KeyboardInterrupt):
+                raise
+            except Exception:  # noqa: BLE001 - as in a worker process: one unit's trouble, whatever it is
+                self._outcome = Bug(redact(traceback.format_exc(), self._config.token))
+                self._worker.close()
+                self._worker = Worker(self._config)
+                return
+        if isinstance(outcome, Failed) and outcome.reason is Reason.device_lost:
+            raise DeviceLost(f"execute.device: {outcome.detail}; the same command goes on from here")
+        self._outcome = outcome
 
     def wait(self) -> tuple[int, Outcome]:
         outcome = self._outcome

@@ -89,6 +89,8 @@ class RayExecutor:
         self._answers: SimpleQueue[Future[Any]] = SimpleQueue()
         self._starts = 0
         self._failed_starts = 0
+        self._came_up = False
+        self._refused: set[int] = set()
         self._owns_cluster = False
 
     def start(self) -> None:
@@ -111,6 +113,9 @@ class RayExecutor:
 
     def idle(self) -> list[int]:
         return list(self._idle)
+
+    def up(self) -> set[int]:
+        return self._actors.keys() - self._starting.values() - self._refused
 
     def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
         del self._idle[worker]
@@ -207,14 +212,14 @@ class RayExecutor:
         """Take a worker's first answer; from then on it is idle.
 
         Raises:
-            InputError: it can do nothing where it is, or no worker comes up.
+            InputError: it can do nothing where it is and no other is up, or none ever came up.
         """
         worker = self._starting.pop(answer)
         try:
             refusal: InputError | None = answer.result()
         except LOST as error:
             self._failed_starts += 1
-            if self._failed_starts >= FAILED_STARTS:
+            if not self._came_up and self._failed_starts >= FAILED_STARTS:
                 raise InputError(
                     f"execute.executor: Ray workers die at their start; is this version of commforge installed on "
                     f"every node? {_cause(error)}"
@@ -222,8 +227,12 @@ class RayExecutor:
             self._replace(worker)
             return
         if refusal is not None:
-            raise refusal
-        self._failed_starts = 0
+            self._refused.add(worker)
+            if not self.up():
+                raise refusal
+            say(f"workers: worker {worker} gets no work: {refusal}")
+            return
+        self._came_up = True
         self._idle[worker] = None
 
 

@@ -15,8 +15,9 @@ from manifests.unit import RealUnitSpec
 from pipeline.committing import commit_done
 from pipeline.context import RunContext
 from pipeline.driver import drive
+from pipeline.given_up import failure_reason
 from pipeline.progress import StageProgress, say
-from pipeline.scheduler import Scheduler, failure_reason
+from pipeline.scheduler import Scheduler
 from pipeline.stages.captioner_pass import CaptionerPass
 from pipeline.tasks import Died, Done, Failed, Task
 from pipeline.work_queue import TaskGroup

@@ -1,16 +1,23 @@
 """The crawl stage: the catalog of the models that the config asks for."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from crawlers.crawling.catalog_builder import crawl as crawl_hub
+from crawlers.crawling.crawl_parts import CrawlParts
 from crawlers.crawling.crawl_request import CrawlRequest
 from crawlers.crawling.crawl_result import CrawlResult, standing_catalog
+from crawlers.crawling.journal import read_lines
+from crawlers.hub.hub_errors import HubError
 from manifests.errors import InputError
 from manifests.library import load_generators
 from pipeline.config import RunConfig
 from pipeline.exit_codes import ExitCode
 from pipeline.hub_token import hub_token
+from pipeline.interruption import HubOutage
 from pipeline.progress import console, say
 from pipeline.run_folder import RunFolder
 from shards.run_lock import RunLock
@@ -22,8 +29,9 @@ def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> Cra
     A config that asks for nothing takes the catalog as it stands.
 
     Raises:
-        InputError: nothing is asked for and there is no catalog, the hub does not answer, a manifest is broken, or the
-            folder cannot be written.
+        InputError: nothing is asked for and there is no catalog, the hub has never answered, a manifest is broken, or
+            the folder cannot be written.
+        HubOutage: the hub has stopped to answer.
     """
     asked = _asks(config)
     result = None if asked or refresh else standing_catalog(folder.catalog)
@@ -36,7 +44,7 @@ def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> Cra
             folder.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
-        with console.status("crawl: asking the hub") as status:
+        with console.status("crawl: asking the hub") as status, _outages(folder.catalog):
             result = crawl_hub(
                 request_of(config), folder.catalog, progress=lambda text: status.update(text), refresh=refresh
             )
@@ -44,6 +52,25 @@ def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> Cra
     left_out = ", ".join(f"{count} {reason}" for reason, count in reasons)
     say(f"crawl: {result.rows} models, {result.eligible} eligible" + (f"; {left_out}" if left_out else ""))
     return result
+
+
+@contextmanager
+def _outages(catalog: Path) -> Iterator[None]:
+    """Tell a hub that stopped to answer from one that never did, whose address may be wrong."""
+    try:
+        yield
+    except InputError as error:
+        hub_error = error.__cause__
+        if isinstance(hub_error, HubError) and hub_error.transient and _has_answered(catalog):
+            raise HubOutage(str(error)) from error
+        raise
+
+
+def _has_answered(catalog: Path) -> bool:
+    """True if the crawl under way has kept anything that the hub said."""
+    parts = CrawlParts.of(catalog)
+    kept = chain(read_lines(parts.listing), read_lines(parts.journal))
+    return any("model" in line or "row" in line for line, _ in kept)
 
 
 def _asks(config: RunConfig) -> bool:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
 from manifests.unit import UnitSpec
+from pipeline.blame import LOST_UNITS
 from pipeline.deaths import DeathLog
-from pipeline.scheduler import FATAL_DEATHS, LOST_UNITS, OTHER_DEATHS, Scheduler, Verdict, failure_reason
+from pipeline.given_up import failure_reason
+from pipeline.scheduler import FATAL_DEATHS, OTHER_DEATHS, Scheduler, Verdict
 from pipeline.tasks import Died, Done, Failed, Task
 from pipeline.work_queue import TaskGroup
 from shards.statuses import Reason

@@ -1,0 +1,73 @@
+"""A hub that stopped to answer: no model's fault, and no mistake of the user's. The run stops, and can go on later.
+
+A hub that never answered is another matter: then the address may be wrong, and that is told as wrong input.
+"""
+
+import time
+
+from crawlers.hub.hub_client import HubClient, unreachable
+from crawlers.hub.hub_errors import HubBusyError, HubError, HubUnreachableError
+from pipeline.interruption import HubOutage
+from pipeline.progress import say
+
+_ASK_AGAIN = 20.0
+"""Seconds."""
+
+
+def check_hub_answers(endpoint: str, token: str | None, repo_id: str, what: str | None = None) -> None:
+    """Tell one repo's trouble from the hub's: without a hub every further model would fail for nothing of its own.
+
+    Args:
+        repo_id: a repo that could not be fetched.
+        what: it is wanted for, to begin the message with.
+
+    Raises:
+        HubOutage: nobody answers at the address, or all that is answered is that the hub is busy.
+    """
+    client = HubClient(endpoint, token)
+    try:
+        client.model_info(repo_id, files=False)
+    except HubUnreachableError as error:
+        raise _outage(endpoint, error, what) from error
+    except HubBusyError:
+        try:
+            client.check_answers()
+        except HubUnreachableError as error:
+            raise _outage(endpoint, error, what) from error
+    except HubError:
+        return  # it answers, and what is wrong is this repo's
+
+
+def wait_for_hub(endpoint: str, token: str | None, repo_id: str, patience: float) -> bool:
+    """Return False if the hub answers, so that the trouble is the repo's; True once it answers again.
+
+    Nothing is committed while this waits; workers end what they hold.
+
+    Args:
+        patience: seconds.
+
+    Raises:
+        HubOutage: the hub answers nobody for that long.
+    """
+    deadline = time.monotonic() + patience
+    waited = False
+    while True:
+        try:
+            check_hub_answers(endpoint, token, repo_id)
+        except HubOutage as outage:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            if not waited:
+                say(f"{outage}; waiting {patience:g} s for it (hub.patience)")
+                waited = True
+            time.sleep(min(_ASK_AGAIN, left))
+            continue
+        if waited:
+            say("the hub answers again")
+        return waited
+
+
+def _outage(endpoint: str, error: HubError, what: str | None) -> HubOutage:
+    prefix = f"{what}: " if what else ""
+    return HubOutage(f"{prefix}{unreachable(endpoint, error)}; the same command goes on from here")
