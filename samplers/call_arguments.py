@@ -25,26 +25,27 @@ PARAMETER_NAMES = {
 """Field of SamplingParams -> name of the call's argument."""
 
 _RESERVED = frozenset({"generator", "latents", "output_type", "return_dict", "num_images_per_prompt"})
-_OURS: dict[str, Any] = {
+FORCED: dict[str, Any] = {
     # Renders at the nearest of a fixed list of sizes and resizes back: resampling traces that the model never made.
     "use_resolution_binning": False,
     # Rewrites the prompt, but only where two further libraries happen to be installed.
     "clean_caption": False,
 }
+"""Arguments that are off in every call that takes them, unless a generator's parameters name them."""
 
 
 @dataclass(frozen=True)
 class CallArguments:
-    """`given` is passed to the pipeline; `complete` is the JSON-ready record of every argument in effect."""
+    """`given` is passed to the pipeline; `complete` is the JSON-ready record of every argument in effect; `names` are
+    those of all arguments that the call takes."""
 
     given: dict[str, Any]
     complete: dict[str, Any]
+    names: frozenset[str] = frozenset()
 
     def accepts(self, name: str) -> bool:
         """True when the call takes an argument of this name."""
-        return name in self._names
-
-    _names: frozenset[str] = frozenset()
+        return name in self.names
 
 
 def bind_arguments(call: Callable[..., Any], params: SamplingParams, supplied: frozenset[str]) -> CallArguments:
@@ -67,12 +68,12 @@ def bind_arguments(call: Callable[..., Any], params: SamplingParams, supplied: f
         raise UnitFailure(Reason.call_signature, f"the pipeline's call does not take {', '.join(refused)}")
     wanted = {argument: getattr(params, field) for field, argument in PARAMETER_NAMES.items()}
     wanted = {name: value for name, value in wanted.items() if value is not None and name in parameters}
-    wanted |= {name: value for name, value in _OURS.items() if name in parameters}
+    wanted |= {name: value for name, value in FORCED.items() if name in parameters}
     wanted |= params.call_kwargs
     given = {
         name: _as_declared(value, parameters[name])
         for name, value in wanted.items()
-        if name in _OURS or _json_ready(value) != _json_ready(parameters[name].default)
+        if name in FORCED or _json_ready(value) != _json_ready(parameters[name].default)
     }
     absent = sorted(
         name
@@ -89,7 +90,9 @@ def bind_arguments(call: Callable[..., Any], params: SamplingParams, supplied: f
     return CallArguments(given, complete, frozenset(parameters))
 
 
-def params_from_record(call: dict[str, Any], scheduler: str | None, negative_prompt: str | None) -> SamplingParams:
+def params_from_record(
+    call: dict[str, Any], scheduler: str | None, negative_prompt: str | None, sources: dict[str, str]
+) -> SamplingParams:
     """Turn a recorded call back into parameters: `bind_arguments` of the same pipeline makes the same call of them."""
     named = {field: call.get(argument) for field, argument in PARAMETER_NAMES.items()}
     return SamplingParams.model_validate(
@@ -98,6 +101,7 @@ def params_from_record(call: dict[str, Any], scheduler: str | None, negative_pro
             "scheduler": scheduler,
             "negative_prompt": negative_prompt,
             "call_kwargs": {name: value for name, value in call.items() if name not in PARAMETER_NAMES.values()},
+            "sources": sources,
         }
     )
 

@@ -18,6 +18,7 @@ from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
 from samplers.base import Batch, SampledImage
 from samplers.call_arguments import bind_arguments, canonical, scheduler_record
+from samplers.call_sources import value_sources
 from samplers.failures import sampling_failures
 from samplers.loading import LoadedPipeline
 from samplers.pixels import images_from_output
@@ -64,6 +65,13 @@ class DiffusersSampler(ABC):
         self.compiled: bool = bool(loaded.options.get("compiled"))
         main = self._schedulers.get("scheduler")
         self.scheduler_name = type(main).__name__ if main is not None else None
+        self._sources = value_sources(
+            spec,
+            self._arguments.names,
+            complete,
+            scheduler=main is not None,
+            adapter="scale" in loaded.options.get("adapter", {}),
+        )
 
     @abstractmethod
     def conditioning(self, batch: Batch) -> dict[str, Any]:
@@ -108,7 +116,7 @@ class DiffusersSampler(ABC):
         ]
 
     def call_record(self, batch_size: int) -> str:
-        """Return the JSON object {pipeline_class, load, call, scheduler, batch_size} of the dataset's rows."""
+        """Return the JSON object {pipeline_class, load, call, scheduler, sources, batch_size} of the dataset's rows."""
         main = self._schedulers.get("scheduler")
         others = {name: scheduler_record(s) for name, s in self._schedulers.items() if name != "scheduler"}
         record: dict[str, Any] = {
@@ -116,6 +124,7 @@ class DiffusersSampler(ABC):
             "load": self._options,
             "call": self._arguments.complete,
             "scheduler": scheduler_record(main) if main is not None else None,
+            "sources": self._sources,
             "batch_size": batch_size,
         }
         return canonical(record | ({"other_schedulers": others} if others else {}))

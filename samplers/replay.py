@@ -36,7 +36,8 @@ def generator_from_row(row: Mapping[str, Any]) -> GeneratorSpec:
     # Rows of an adapter name its base as the repo; what was crawled is the adapter.
     adapter = row.get("adapter_repo")
     repo = (adapter, row["adapter_revision"]) if adapter is not None else (row["repo_id"], row["revision"])
-    params = params_from_record(record["call"], row["scheduler"], row["negative_prompt"])
+    sources = record.get("sources", {})  # rows of older datasets have none
+    params = params_from_record(record["call"], row["scheduler"], row["negative_prompt"], sources)
     return GeneratorSpec.model_validate(
         {
             **given,

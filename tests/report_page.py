@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from pipeline.report.build import build_report
+from pipeline.report.cost_facts import ModelTime, WorkingTime
 from pipeline.report.facts import RunFacts
 
 
@@ -70,8 +71,12 @@ def many(facts: RunFacts, count: int) -> RunFacts:
     (detector,) = facts.detectors
     (evaluation,) = detector.evaluations
     scores = tuple(replace(evaluation.generators[0], generator=f"model-{number}") for number in range(count))
+    times = tuple(
+        ModelTime(f"model-{number}", number, 1, 0, 1.0, 2.0, float(count - number)) for number in range(count)
+    )
     return replace(
         facts,
+        time=WorkingTime(times, count, count),
         crawl=replace(facts.crawl, crawled=count, models=models),
         composition=replace(facts.composition, outcomes=outcomes),
         detectors=(replace(detector, evaluations=(replace(evaluation, generators=scores),)),),

@@ -17,7 +17,7 @@ from pipeline.cli.results import register as register_results
 from pipeline.cli.run import register as register_run
 from pipeline.cli.stages import register as register_stages
 from pipeline.exit_codes import ExitCode
-from pipeline.interruption import Interrupted, termination_as_interrupt
+from pipeline.interruption import Interrupted, Stopped, termination_as_interrupt
 
 _CTRL_C = 130
 """What typer exits with when Ctrl-C arrives outside a stage."""
@@ -48,6 +48,9 @@ def main() -> None:
         with termination_as_interrupt():
             code = app(standalone_mode=False)
         sys.stdout.flush()
+    except Stopped as outage:
+        print(f"stopped: {outage}", file=sys.stderr)
+        sys.exit(ExitCode.STOPPED_EARLY)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(ExitCode.WRONG_INPUT)

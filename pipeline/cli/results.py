@@ -38,11 +38,12 @@ def status(
         print_status(run_status(run, every), every)
 
 
-def report(run: RunPath) -> None:
-    """Write the run's report, one static HTML page, and print its path.
+def report(run: RunPath, as_json: AsJson = False) -> None:
+    """Write the run's report, one static HTML page, and print its path; with --json, its numbers.
 
     Example: `commforge report runs/demo`
     """
-    from pipeline.report.build import build_report
+    from pipeline.report.build import build_report, numbers_path
 
-    print(build_report(run))
+    page = build_report(run)
+    print(numbers_path(run).read_text(encoding="utf-8"), end="") if as_json else print(page)

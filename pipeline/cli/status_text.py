@@ -7,11 +7,24 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.byte_sizes import size
 from pipeline.cli.output import print_table
-from pipeline.sampling_watch import duration, models_line, size
+from pipeline.sampling_watch import duration, models_line
 
 WATCH_SECONDS = 3.0
-_COLUMNS = ("generator", "state", "wanted", "missing", "ok", "flagged", "degenerate", "failed", "reason", "health")
+_COLUMNS = (
+    "generator",
+    "state",
+    "wanted",
+    "missing",
+    "ok",
+    "flagged",
+    "degenerate",
+    "failed",
+    "lost",
+    "reason",
+    "health",
+)
 
 
 def print_status(found: dict[str, Any], every: bool) -> None:
@@ -46,10 +59,11 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['name']}: {where}"]
     for stage, what in found["stages"].items():
         lines.append(f"  {stage}: {', '.join(what) if isinstance(what, list) else what}")
-    counts = ", ".join(f"{images[name]} {name}" for name in ("ok", "flagged", "degenerate", "failed"))
+    draws = ", ".join(f"{images[name]} {name}" for name in ("ok", "flagged", "degenerate", "failed"))
     lines.append(f"  models: {found['models']['total']}: {models_line(found['models'])}")
-    lines.append(f"  images: {counts}; {size(found['bytes_stored'])} in {found['units_committed']} units")
-    lines.append(f"  images missing: {missing}" + _eta(found["eta_seconds"], missing))
+    lines.append(f"  images: {images['ok']} of {images['wanted']}, {images['lost']} lost, {missing} missing")
+    lines[-1] += _eta(found["eta_seconds"], missing)
+    lines.append(f"  draws: {draws}; {size(found['bytes_stored'])} in {found['units_committed']} units")
     if found["images_per_second"] is not None:
         parts = [f"{found['images_per_second']:.1f} images/s"]
         if found["idle_share"] is not None:

@@ -14,6 +14,7 @@ from pipeline.report.charts.bars import bar, interval_dot, stacked_bar
 from pipeline.report.charts.histogram import score_chart
 from pipeline.report.charts.roc import roc_chart
 from pipeline.report.collect import collect
+from pipeline.report.document import report_document
 from pipeline.report.facts import RunFacts
 from pipeline.report.picture_facts import Picture
 from pipeline.report.pictures import Pictures
@@ -25,7 +26,7 @@ _STYLES = ("page.css", "tables.css", "pictures.css", "screens.css")  # the last 
 
 
 def build_report(run: Path) -> Path:
-    """Write `run`/report/index.html from what is in the run's folder and return its path.
+    """Write `run`/report/index.html from what is in the run's folder and return its path; report.json lies beside it.
 
     A part that the run does not have yet is named on the page. The same folder gives the same bytes; pictures of an
     earlier report that are no longer shown are removed.
@@ -35,11 +36,19 @@ def build_report(run: Path) -> Path:
     """
     page = RunFolder.at(run).report
     pictures = Pictures(page.parent)
-    html = render(collect(run, pictures))
+    facts = collect(run, pictures)
+    html = render(facts)
     storage.make_folder(page.parent)
+    numbers = json.dumps(report_document(facts), indent=2, ensure_ascii=False) + "\n"
+    storage.replace(numbers_path(run), numbers.encode())
     storage.replace(page, html.encode())
     pictures.sweep()
     return page
+
+
+def numbers_path(run: Path) -> Path:
+    """Where the report's numbers are."""
+    return RunFolder.at(run).report.with_name("report.json")
 
 
 def render(run: RunFacts) -> str:
@@ -67,6 +76,8 @@ def _environment() -> Environment:
         "score": formatting.score,
         "size": formatting.size,
         "duration": formatting.duration,
+        "short_duration": formatting.short_duration,
+        "percent": formatting.percent,
         "plural": formatting.plural,
         "breakable": formatting.breakable,
         "words": formatting.words,

@@ -7,7 +7,9 @@ import yaml
 
 from detectors.selection import dataset_fingerprint
 from manifests.errors import InputError
-from pipeline.report.facts import RunFacts
+from pipeline.events import read_events
+from pipeline.report.cost_facts import WorkingTime
+from pipeline.report.facts import Composition, RunFacts
 from pipeline.report.pictures import Pictures
 from pipeline.report.readers.composition import licences, read_composition
 from pipeline.report.readers.crawl import read_crawl
@@ -15,6 +17,7 @@ from pipeline.report.readers.detectors import read_detectors
 from pipeline.report.readers.gallery import read_gallery
 from pipeline.report.readers.hub import endpoint_of
 from pipeline.report.readers.provenance import read_provenance
+from pipeline.report.readers.working_time import read_working_time
 from pipeline.run_folder import RunFolder
 from shards import layout
 from shards.dataset import Dataset
@@ -40,6 +43,7 @@ def collect(root: Path, pictures: Pictures) -> RunFacts:
     if dataset is not None and composition is not None:
         gallery = read_gallery(dataset, composition, crawl, pictures)
     families = {} if composition is None else {outcome.generator: outcome.family for outcome in composition.outcomes}
+    events = read_events(run.events)
     return RunFacts(
         name=str(config.get("name") or (dataset.name if dataset else root.resolve().name)),
         crawl=crawl,
@@ -47,9 +51,16 @@ def collect(root: Path, pictures: Pictures) -> RunFacts:
         composition=composition,
         licences=licences(crawl, image_licences),
         detectors=read_detectors(run.detectors, dataset, fingerprint, families, pictures),
-        provenance=read_provenance(run, config, dataset, fingerprint, crawl, gallery, endpoint),
+        provenance=read_provenance(run, config, dataset, fingerprint, crawl, gallery, endpoint, events),
         notes=dataset.manifest.licence_notes if dataset else "",
+        time=None if dataset is None or composition is None else _time(events, dataset, composition),
     )
+
+
+def _time(events: list[dict[str, Any]], dataset: Dataset, composition: Composition) -> WorkingTime | None:
+    images = {outcome.generator: outcome.ok for outcome in composition.outcomes if outcome.label == 1}
+    units = sum(commit.label == 1 for commit in dataset.commits().values())
+    return read_working_time(events, images, units)
 
 
 def _check_is_run(run: RunFolder) -> None:

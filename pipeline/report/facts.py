@@ -6,6 +6,7 @@ A part that the run does not have is None (or an empty tuple), and the page says
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.report.cost_facts import Components, WorkingTime
 from pipeline.report.detector_facts import Detector, Evaluation
 from pipeline.report.picture_facts import Fact, Picture
 
@@ -64,6 +65,7 @@ class Crawl:
     models: tuple[Model, ...]
     generators: Mapping[str, Model]
     """generator name -> its eligible model"""
+    components: Components | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ class RunFacts:
     detectors: tuple[Detector, ...]
     provenance: Provenance
     notes: str = ""
+    time: WorkingTime | None = None
 
     @property
     def headline(self) -> tuple[Detector, Evaluation] | None:

@@ -49,6 +49,16 @@ def duration(seconds: float | None) -> str:
     return f"{hours:,} h {minutes:02d} min"
 
 
+def short_duration(seconds: float | None) -> str:
+    """As `duration`, with two decimals below ten seconds: the time of one image."""
+    return f"{seconds:.2f} s" if seconds is not None and seconds < 10 else duration(seconds)
+
+
+def percent(share: float) -> str:
+    """0.1234 as 12.3%."""
+    return f"{share:.1%}"
+
+
 def plural(value: int, one: str, many: str | None = None) -> str:
     """1 model, 2 models."""
     return f"{count(value)} {one if value == 1 else many or one + 's'}"

@@ -10,8 +10,8 @@ _WIDTH = 1000.0
 _LEAST = 4.0
 
 
-def stacked_bar(parts: Iterable[tuple[str, int]], whole: int | None = None) -> Markup:
-    """(CSS class, count) side by side; `whole` is what a full bar stands for, by default their sum.
+def stacked_bar(parts: Iterable[tuple[str, float]], whole: float | None = None) -> Markup:
+    """(CSS class, amount) side by side; `whole` is what a full bar stands for, by default their sum.
 
     A part that is there is never too thin to see.
     """
@@ -29,7 +29,7 @@ def stacked_bar(parts: Iterable[tuple[str, int]], whole: int | None = None) -> M
     ).format(join(rectangles))
 
 
-def bar(name: str, value: int, largest: int) -> Markup:
+def bar(name: str, value: float, largest: float) -> Markup:
     """One bar; `largest` fills the cell."""
     return stacked_bar([(name, value)], largest)
 

@@ -13,6 +13,7 @@ from manifests.catalog import CATALOG_REASONS
 from manifests.errors import InputError
 from manifests.generator import SamplingParams
 from pipeline.report.facts import Count, Crawl, Model, Parameter
+from pipeline.report.readers.components import read_components
 from pipeline.report.readers.hub import model_page
 
 MODEL_ROWS = 4000
@@ -42,6 +43,7 @@ def read_crawl(catalog: Path, endpoint: str | None) -> Crawl:
         licences=_licences(table),
         models=tuple(models),
         generators=generators,
+        components=read_components(catalog),
     )
 
 
@@ -95,14 +97,19 @@ def _parameters(params: str, repo_id: str) -> tuple[Parameter, ...]:
         "size": f"{resolved.width}×{resolved.height}" if resolved.width and resolved.height else None,
         "scheduler": resolved.scheduler,
         "negative prompt": resolved.negative_prompt,
+        "trigger words": ", ".join(resolved.trigger_words) or None,
+        "adapter scale": None if resolved.adapter_scale is None else f"{resolved.adapter_scale:g}",
     }
-    keys = {"guidance": "guidance_scale", "size": "width", "negative prompt": "negative_prompt"}
+    keys = {"guidance": "guidance_scale", "size": "width"}
     shown = [
-        Parameter(name, str(value), resolved.sources.get(keys.get(name, name), ""))
+        Parameter(name, str(value), resolved.sources.get(keys.get(name, name.replace(" ", "_")), ""))
         for name, value in values.items()
         if value is not None
     ]
-    extra = [Parameter(name, str(value), "") for name, value in sorted(resolved.call_kwargs.items())]
+    extra = [
+        Parameter(name, str(value), resolved.sources.get(name, ""))
+        for name, value in sorted(resolved.call_kwargs.items())
+    ]
     return (*shown, *extra)
 
 

@@ -2,11 +2,9 @@
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.events import read_events
 from pipeline.report.facts import Count, Crawl, Gallery, Provenance
 from pipeline.report.formatting import count, duration, period, size
 from pipeline.report.picture_facts import Fact
@@ -24,13 +22,14 @@ def read_provenance(
     crawl: Crawl | None,
     gallery: Gallery | None,
     endpoint: str,
+    events: Sequence[Mapping[str, Any]],
 ) -> Provenance:
-    """Gather the facts from dataset.json, the commits, run.yaml and events.jsonl."""
+    """Gather the facts from dataset.json, the commits, run.yaml and the events."""
     commits = [] if dataset is None else list(dataset.commits().values())
     facts = [] if crawl is None else [Fact("Catalog snapshot", ", ".join(crawl.snapshots) or "none", code=True)]
     if dataset is not None:
         facts += _dataset_facts(dataset, fingerprint, commits)
-    facts += _trouble(run.events)
+    facts += _trouble(events)
     generated = [commit for commit in commits if commit.label == 1]
     return Provenance(
         facts=tuple(facts),
@@ -87,9 +86,9 @@ def _versions(commits: Sequence[Commit]) -> tuple[Fact, ...]:
     return tuple(Fact(library, ", ".join(sorted(found)), code=True) for library, found in sorted(versions.items()))
 
 
-def _trouble(events: Path) -> list[Fact]:
+def _trouble(events: Sequence[Mapping[str, Any]]) -> list[Fact]:
     """How much of the work had to be done again, or was given up."""
-    happened = Counter(event.get("event") for event in read_events(events))
+    happened = Counter(event.get("event") for event in events)
     shown = {"retry": "Retries", "given_up": "Units given up", "interrupted": "Interruptions"}
     return [Fact(name, count(happened[event])) for event, name in shown.items() if happened[event]]
 

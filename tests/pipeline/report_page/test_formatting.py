@@ -34,6 +34,11 @@ def test_duration(value: float | None, text: str) -> None:
     assert formatting.duration(value) == text
 
 
+@pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.0, "0.00 s"), (9.994, "9.99 s"), (65, "1 min 05 s")])
+def test_short_duration(value: float | None, text: str) -> None:
+    assert formatting.short_duration(value) == text
+
+
 def test_plural() -> None:
     assert [formatting.plural(value, "draw") for value in (0, 1, 1200)] == ["0 draws", "1 draw", "1,200 draws"]
 
