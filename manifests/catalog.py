@@ -4,7 +4,7 @@ import json
 from typing import Any, Self
 
 import pyarrow as pa
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, field_serializer
 
 from manifests.frozen import FrozenModel
 from manifests.generator import BasePipeline, GeneratorSpec, Packaging, SamplingParams, WeightFile
@@ -122,14 +122,22 @@ class CatalogRow(FrozenModel):
     base: BasePipeline | None = Field(default=None, description="what any packaging but `pipeline` is loaded into")
     files: tuple[WeightFile, ...] = ()
 
+    @field_serializer("files")
+    def _files_record(self, files: tuple[WeightFile, ...]) -> list[dict[str, Any]]:
+        return [file.to_record() for file in files]
+
+    @field_serializer("base")
+    def _base_record(self, base: BasePipeline | None) -> dict[str, Any] | None:
+        return None if base is None else base.to_record()
+
     def to_record(self) -> dict[str, Any]:
         """Return the row as CATALOG_SCHEMA stores it."""
         record = self.model_dump(exclude={"params", "files", "base"})
         record |= {key: getattr(self.params, key) for key in ("steps", "guidance_scale", "width", "height")}
         record["trigger_words"] = ", ".join(self.params.trigger_words) or None
-        record["base"] = self.base.model_dump_json() if self.base is not None else None
+        record["base"] = json.dumps(self.base.to_record()) if self.base is not None else None
         record["params"] = self.params.model_dump_json()
-        record["files"] = json.dumps([file.model_dump() for file in self.files])
+        record["files"] = json.dumps([file.to_record() for file in self.files])
         return record
 
     @classmethod

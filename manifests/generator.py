@@ -50,6 +50,16 @@ class WeightFile(FrozenModel):
     sha256: str | None = Field(
         default=None, description="hex digest from the hub's LFS record; None for plain git files"
     )
+    dtype: str | None = Field(
+        default=None,
+        exclude=True,  # It only serves estimates: no id, download or row may depend on whether it is known.
+        description="type that most of its tensors are stored in, as safetensors names it (F32, F16, ...): by its own "
+        "name or header, else as the largest file of its repo; None: not known",
+    )
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the file as the catalog stores it: with `dtype`, which no other JSON of it has."""
+        return self.model_dump() | ({} if self.dtype is None else {"dtype": self.dtype})
 
 
 class BasePipeline(FrozenModel):
@@ -63,6 +73,10 @@ class BasePipeline(FrozenModel):
     files: tuple[WeightFile, ...] = Field(
         default=(), description="weight files of the base that are needed; empty: only configs and tokenizers are"
     )
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the base as the catalog stores it, see `WeightFile.to_record`."""
+        return self.model_dump() | {"files": [file.to_record() for file in self.files]}
 
 
 class GeneratorSpec(FrozenModel):

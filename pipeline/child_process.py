@@ -1,7 +1,8 @@
 """One worker process as its parent sees it: start it, give it a task, learn how it ended.
 
-They speak over a socket. The parent sends a WorkerConfig and then one Task at a time. The child says READY when it can
-take a task, FETCHED when the files of a task are here, and answers each task with an Outcome.
+They speak over a socket. The parent sends a WorkerConfig. The child says READY when it can take a task; then the parent
+sends one Task at a time, and the child says FETCHED when the files of a task are here, and answers it with an Outcome.
+The parent waits for no more than it may: a child can be stopped while it reads a task, or while it writes an answer.
 """
 
 import os
@@ -9,10 +10,10 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ import psutil
 from crawlers.hub.hub_errors import redact
 from pipeline.disk_errors import disk_refusals
 from pipeline.tasks import Failed, Outcome, Task
+from pipeline.timed_channel import TimedChannel
 from pipeline.worker_config import WorkerConfig
 from shards.statuses import Reason
 
@@ -66,16 +68,16 @@ class ChildProcess:
         here, there = socket.socketpair()
         with there, log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*command, str(there.fileno()), *(["--standby"] if standby else [])],
+                [*command, str(there.fileno()), str(os.getpid()), *(["--standby"] if standby else [])],
                 pass_fds=[there.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=environment,
             )
-        self._connection = Connection(here.detach())
+        self._channel = TimedChannel(here)
         with suppress(ConnectionError):  # it died at once: its first task tells how
-            self._connection.send(config)
+            self._channel.send(config, START_SECONDS)
 
     @property
     def pid(self) -> int:
@@ -90,31 +92,29 @@ class ChildProcess:
     @property
     def ready(self) -> bool:
         """Whether it has imported everything and waits for its first task."""
-        return self._ready or self._connection.poll(0)
+        return self._ready or self._channel.waiting()
 
     def run(self, task: Task, on_fetched: Callable[[], None]) -> Outcome:
         """Run one task. A child that takes longer than it may is marked with `hangs` and left as it is.
 
-        The limits: START_SECONDS to its first task, `DOWNLOADS` times the limit of a download until the files are
-        here, and the limit of a unit from then on.
+        The limits: START_SECONDS to its first task, `DOWNLOADS` times the limit of a download until it has taken the
+        task and the files are here, and the limit of a unit from then on until its answer is here.
 
         Raises:
             EOFError, ConnectionError: it died.
         """
         self._log_start = self._log.stat().st_size if self.tasks_run else 0
         self.tasks_run += 1
-        self._connection.send(task)
         if not self._ready:
-            if self._receive(START_SECONDS) is None:
-                raise EOFError(f"not ready within {START_SECONDS:g} s")
-            self._ready = True
+            self._await_ready()
         limit, reason, what = DOWNLOADS * self._config.download_timeout, Reason.download_timeout, "no files"
-        answer = self._receive(limit)
-        if answer is Notice.FETCHED:
-            on_fetched()
-            limit, reason, what = self._config.unit_timeout, Reason.unit_timeout, "no result"
-            answer = self._receive(limit)
-        if answer is None:
+        try:
+            answer = self._ask(task, limit)
+            if answer is Notice.FETCHED:
+                on_fetched()
+                limit, reason, what = self._config.unit_timeout, Reason.unit_timeout, "no result"
+                answer = self._channel.receive(limit)
+        except TimeoutError:
             self.hangs = True
             return Failed(task, reason, f"{what} within {limit:g} s", limit, socket.gethostname())
         if isinstance(answer, Notice):
@@ -138,7 +138,7 @@ class ChildProcess:
 
     def end(self) -> None:
         """End it now, stopped or not; its log stays until `forget`."""
-        self._connection.close()
+        self._channel.close()
         if self.alive:
             self._process.kill()
         self._process.wait()
@@ -160,12 +160,16 @@ class ChildProcess:
             text = re.sub(r"\A[^\r\n]*[\r\n]?", "", text)
         return redact(text, self._config.token)
 
-    def _receive(self, seconds: float) -> Outcome | Notice | None:
-        """Return what it says next, or None after `seconds`."""
-        if not self._connection.poll(seconds):
-            return None
+    def _await_ready(self) -> None:
         try:
-            answer: Outcome | Notice = self._connection.recv()
-        except OSError as error:  # it died in the middle of its answer
-            raise EOFError from error
+            self._channel.receive(START_SECONDS)
+        except TimeoutError as error:
+            raise EOFError(f"not ready within {START_SECONDS:g} s") from error
+        self._ready = True
+
+    def _ask(self, task: Task, seconds: float) -> Outcome | Notice:
+        """Send the task and return what is said to it first, both within `seconds`."""
+        deadline = time.monotonic() + seconds
+        self._channel.send(task, seconds)
+        answer: Outcome | Notice = self._channel.receive(deadline - time.monotonic())
         return answer

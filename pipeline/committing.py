@@ -3,7 +3,7 @@
 from manifests.unit import RealUnitSpec, UnitSpec
 from pipeline.context import RunContext
 from pipeline.failed_unit import publish_failed_unit
-from pipeline.scheduler import failure_reason
+from pipeline.given_up import failure_reason
 from pipeline.tasks import Died, Done, Failed, Task
 from shards.commits import Commit, UnitInfo
 

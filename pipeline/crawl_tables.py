@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from crawlers.crawl_report import CrawlReport
+from pipeline.byte_sizes import size
 from pipeline.cli.output import print_table
 
 
@@ -51,16 +52,6 @@ def print_crawl_report(report: CrawlReport) -> None:
     print_table(["what", "models", "meaning"], [[entry.what, entry.models, entry.meaning] for entry in report.failures])
     _title("requests that sampling all of it needs, at least")
     print_table(["bucket", "requests"], [["api", report.requests.api], ["resolvers", report.requests.resolvers]])
-
-
-def size(count: int) -> str:
-    """Return bytes as people say them: decimal units, as disks are sold."""
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB", "PB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def _counts(title: str, column: str, counts: Mapping[str, int]) -> None:

@@ -4,7 +4,11 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command."""
+    """The exit codes of every command.
+
+    WRONG_INPUT: somebody has to mend something first. STOPPED_EARLY: nobody has; the same command goes on, as after
+    Ctrl-C, SIGTERM, or once a hub answers again that stopped to in the middle.
+    """
 
     DONE = 0
     DONE_WITH_FAILURES = 1

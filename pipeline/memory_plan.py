@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 
 from crawlers.parameters.families import FAMILIES
-from crawlers.recognition.memory_estimate import gpu_memory_bytes, half_precision_bytes, variant_dtype
+from crawlers.recognition.memory_estimate import gpu_memory_bytes, half_precision_bytes
 from manifests.generator import Dtype, GeneratorSpec, WeightFile
 from pipeline.config import SampleConfig
 from samplers.device_memory import usable_bytes
@@ -84,11 +84,12 @@ def activation_bytes(generator: GeneratorSpec, dtype: Dtype, batch_size: int) ->
 
 
 def model_bytes(generator: GeneratorSpec, dtype: Dtype) -> int:
-    """Return what all weights take in `dtype`, the base's included; at most twice the truth.
+    """Return what all weights take in `dtype`, the base's included.
 
-    Files do not say in which precision they are stored, unless their variant does; then half precision is assumed.
+    Files of which nobody knows how they are stored (the catalog is of an older version, or a manifest lists them) are
+    taken to be half precision: at most twice the truth.
     """
-    return half_precision_bytes(_stored(_files(generator))) * _HALF_TO_DTYPE[dtype]
+    return half_precision_bytes(_files(generator)) * _HALF_TO_DTYPE[dtype]
 
 
 def largest_component_bytes(generator: GeneratorSpec, dtype: Dtype) -> int:
@@ -96,16 +97,12 @@ def largest_component_bytes(generator: GeneratorSpec, dtype: Dtype) -> int:
     folders: dict[PurePosixPath, list[WeightFile]] = defaultdict(list)
     for file in _files(generator):
         folders[PurePosixPath(file.path).parent].append(file)
-    largest = max((half_precision_bytes(_stored(files)) for files in folders.values()), default=0)
+    largest = max((half_precision_bytes(files) for files in folders.values()), default=0)
     return largest * _HALF_TO_DTYPE[dtype]
 
 
 def _files(generator: GeneratorSpec) -> tuple[WeightFile, ...]:
     return generator.files + (generator.base.files if generator.base is not None else ())
-
-
-def _stored(files: tuple[WeightFile, ...] | list[WeightFile]) -> list[tuple[WeightFile, str | None]]:
-    return [(file, variant_dtype(file.path)) for file in files]
 
 
 def _row(generator: GeneratorSpec) -> str:

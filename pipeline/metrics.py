@@ -32,14 +32,16 @@ class SamplingCollector(Collector):
         yield _gauge("failures", "Committed draws that are not ok, by reason.", "reason", found["reasons"])
         yield _plain("images_wanted", "Images wanted of all generators.", found["images"]["wanted"])
         yield _plain("images_missing", "Images that no commit covers.", found["images"]["missing"])
+        yield _plain("images_lost", "Images that a commit covers and does not have.", found["images"]["lost"])
         yield _plain("units_waiting", "Units that wait for a worker.", found["units"]["waiting"])
         yield _plain("units_running", "Units that a worker holds.", found["units"]["running"])
         yield _plain("units_quarantined", "Units that wait for their final pass.", len(found["quarantined"]))
         yield _plain("images_per_second", "Images a second over the last ten minutes.", found["images_per_second"])
+        yield _plain("covered_per_second", "Wanted images that commits cover, a second.", found["covered_per_second"])
         if found["idle_share"] is not None:
             yield _plain("device_idle_share", "Share of workers' time in which none sampled.", found["idle_share"])
         if found["eta_seconds"] is not None:
-            yield _plain("eta_seconds", "Seconds until nothing is missing, at that rate.", found["eta_seconds"])
+            yield _plain("eta_seconds", "Seconds until no image is missing.", found["eta_seconds"])
         yield _counter("units_ended", "Units done or given up by this driver.", found["units"]["ended"])
         yield _counter("units_given_up", "Units that ended without images, over all drivers.", totals["given_up"])
         yield _counter("retries", "Units tried again, over all drivers.", totals["retries"])

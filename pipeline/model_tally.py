@@ -30,6 +30,7 @@ class ModelTally:
     """One generator's images: wanted, not covered by any commit yet, and draws by outcome.
 
     Attributes:
+        lost: images that commits cover and do not have: their draws failed, or the unit's reserve was spent.
         reasons: why draws were rejected or failed, to draws.
     """
 
@@ -40,6 +41,7 @@ class ModelTally:
     flagged: int = 0
     degenerate: int = 0
     failed: int = 0
+    lost: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -63,11 +65,17 @@ class ModelTally:
         for status, draws in commit.counts.items():
             name = OUTCOMES[status]
             setattr(self, name, getattr(self, name) + times * draws)
+        self.lost += times * lost_images(commit)
         for reason, draws in commit.reasons.items():
             if reason != Reason.none:
                 self.reasons[reason] = self.reasons.get(reason, 0) + times * draws
                 if not self.reasons[reason]:
                     del self.reasons[reason]
+
+
+def lost_images(commit: CommitSummary) -> int:
+    """Return how many of the images that a commit covers it does not have."""
+    return commit.count - commit.counts.get(Status.ok, 0)
 
 
 def tally_models(

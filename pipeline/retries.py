@@ -4,6 +4,7 @@ The prompt table only grows, and a commit says how many of its prompts the unit 
 table's first ones the plan is the one it was, however far the table grew since.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from pipeline.plan import GeneratorPlan
 from pipeline.tasks import Task
 from shards.commit_cache import CommitSummary
 from shards.commits import may_retry
-from shards.statuses import Status
+from shards.statuses import Reason, Status
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,28 @@ class Retries:
     def images(self) -> int:
         """Images wanted of all units."""
         return sum(retry.count for retries in self.possible.values() for retry in retries)
+
+
+def not_tried_again(commits: Collection[CommitSummary], statuses: Collection[Status]) -> list[str]:
+    """Say, for each of `statuses` and each reason, what has it and is not opened by `--retry`; for people.
+
+    Empty when everything with these statuses may be tried again.
+    """
+    draws: Counter[Reason] = Counter()
+    present: set[Status] = set()
+    for commit in commits:
+        found = {reason: count for name, count in commit.reasons.items() if (reason := Reason(name)).status in statuses}
+        present |= {reason.status for reason in found}
+        if not may_retry(commit, statuses):
+            draws.update(found)
+    absent = [
+        f"no draw is {status}, so there is nothing to try again"
+        for status in dict.fromkeys(statuses)
+        if status not in present
+    ]
+    return absent + [
+        f"{count} draws failed with {reason}, which no retry can help" for reason, count in draws.most_common()
+    ]
 
 
 def plan_retries(

@@ -13,6 +13,7 @@ from crawlers.catalog import read_columns
 from pipeline.model_tally import ModelState, ModelTally, tally_models
 from pipeline.resolve import read_run
 from pipeline.run_folder import RunFolder
+from pipeline.sampling_state import eta_seconds
 from pipeline.status_file import read_status
 from shards.audit.health import verdict
 from shards.commit_cache import CommitSummary
@@ -47,7 +48,6 @@ def run_status(root: Path, every: bool = True) -> dict[str, Any]:
     states = Counter(entry["state"] for entry in entries)
     missing = sum(tally.missing for tally in tallies.values())
     totals = snapshot.get("totals", {})
-    rate = snapshot.get("images_per_second")
     return {
         "name": config.name,
         "running": holder is not None,
@@ -66,12 +66,13 @@ def run_status(root: Path, every: bool = True) -> dict[str, Any]:
         },
         "models": {"total": len(entries)} | {state.value: states[state] for state in ModelState},
         "images": {
-            name: sum(entry[name] for entry in entries) for name in ("wanted", "ok", "flagged", "degenerate", "failed")
-        }
-        | {"missing": missing},
+            name: sum(entry[name] for entry in entries)
+            for name in ("wanted", "ok", "flagged", "degenerate", "failed", "lost", "missing")
+        },
         "images_missing": missing,
-        "images_per_second": rate,
-        "eta_seconds": 0.0 if not missing else (round(missing / rate, 1) if rate else None),
+        "images_per_second": snapshot.get("images_per_second"),
+        "covered_per_second": snapshot.get("covered_per_second"),
+        "eta_seconds": eta_seconds(missing, snapshot.get("covered_per_second")),
         "units_committed": len(fakes),
         "bytes_stored": sum(commit.stored for commit in commits),
         "bytes_fetched": totals.get("fetched"),
@@ -91,7 +92,7 @@ def _catalog(folder: RunFolder) -> dict[str, list[Any]]:
 
 
 def _entry(tally: ModelTally, state: ModelState) -> dict[str, Any]:
-    counts = {name: getattr(tally, name) for name in ("ok", "flagged", "degenerate", "failed")}
+    counts = {name: getattr(tally, name) for name in ("ok", "flagged", "degenerate", "failed", "lost")}
     return {
         "generator": tally.generator,
         "state": state.value,

@@ -9,15 +9,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.model_tally import OUTCOMES, ModelState, ModelTally
+from pipeline.model_tally import OUTCOMES, ModelState, ModelTally, lost_images
 from shards.commit_cache import CommitSummary
 from shards.statuses import Reason
 
 RECENT_SECONDS = 600.0
 """The span that rates are taken over."""
-_COUNTED = ("ok", "flagged", "degenerate", "failed")
+_COUNTED = ("ok", "flagged", "degenerate", "failed", "lost")
 SUMS = ("retries", "given_up", "fetched", "saved", "waited", "loading", "sampling", "worker_seconds")
 """What is summed over all the drivers that a run ever had. Bytes, and seconds of workers."""
 
@@ -29,6 +29,25 @@ class _Lease:
     attempt: int
     began: float
     since: float
+
+
+class _Progress(NamedTuple):
+    """One commit: when it was made, the images that were looked at for it, and the missing ones that it covers."""
+
+    time: float
+    made: int
+    covered: int
+
+
+def eta_seconds(missing: int, covered_per_second: float | None) -> float | None:
+    """Return the seconds until no image is missing; None when no rate is known.
+
+    The rate is of wanted images that commits cover, with or without success: one image may take several draws, and a
+    unit that fails covers its images too.
+    """
+    if not missing:
+        return 0.0
+    return round(missing / covered_per_second, 1) if covered_per_second else None
 
 
 class SamplingState:
@@ -69,7 +88,7 @@ class SamplingState:
         self._sums = {name: before.get(name, 0) for name in SUMS}
         self._deaths: Counter[str] = Counter(before.get("deaths", {}))
         self._quarantined: dict[str, str] = {}
-        self._recent: deque[tuple[float, int]] = deque()
+        self._recent: deque[_Progress] = deque()
         self._last: dict[str, Any] | None = None
         self._commits = 0
         self._commit_seconds = 0.0
@@ -90,6 +109,8 @@ class SamplingState:
                     self._sums["given_up"] += event == "given_up"
                     self._last = {"generator": fields["group"], "unit": fields["unit"], "reason": fields.get("reason")}
                     self._quarantined.pop(fields["unit"], None)
+            elif event == "benched":
+                self._release(fields)
             elif event == "quarantined":
                 self._quarantined[fields["unit"]] = fields["group"]
 
@@ -100,19 +121,19 @@ class SamplingState:
             self._commit_seconds += seconds
             if replaced is not None:
                 self._count(replaced, -1)
+                covered = 0
             else:
-                self._tallies[commit.generator].missing -= commit.count
-                self._missing -= commit.count
-            made = self._count(commit, 1)
-            self._recent.append((self._clock(), made))
+                covered = commit.count
+                self._tallies[commit.generator].missing -= covered
+                self._missing -= covered
+            self._recent.append(_Progress(self._clock(), self._count(commit, 1), covered))
             self._restate(commit.generator)
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything as plain values; the keys are documented in docs/monitoring.md."""
         with self._lock:
             now = self._clock()
-            rate = self._rate(now)
-            eta = 0.0 if not self._missing else (round(self._missing / rate, 1) if rate else None)
+            made, covered = self._rates(now)
             return {
                 "models": {"total": len(self._tallies)} | {state.value: self._models[state] for state in ModelState},
                 "images": {name: self._images[name] for name in _COUNTED}
@@ -123,8 +144,9 @@ class SamplingState:
                     "running": len(self._leases),
                     "ended": self._ended,
                 },
-                "images_per_second": round(rate, 4),
-                "eta_seconds": eta,
+                "images_per_second": round(made, 4),
+                "covered_per_second": round(covered, 4),
+                "eta_seconds": eta_seconds(self._missing, covered),
                 "idle_share": self._idle_share(),
                 "quarantined": dict(self._quarantined),
                 "running": [
@@ -151,6 +173,7 @@ class SamplingState:
             outcome = OUTCOMES[status]
             self._images[outcome] += times * draws
             made += draws if outcome != "failed" else 0
+        self._images["lost"] += times * lost_images(commit)
         for reason, draws in commit.reasons.items():
             if reason != Reason.none:
                 self._reasons[reason] += times * draws
@@ -182,11 +205,12 @@ class SamplingState:
             self._models[before] -= 1
             self._models[now] += 1
 
-    def _rate(self, now: float) -> float:
-        """Images a second over the last `RECENT_SECONDS`, or since the start."""
-        while self._recent and self._recent[0][0] < now - RECENT_SECONDS:
+    def _rates(self, now: float) -> tuple[float, float]:
+        """Images made, and wanted images covered, a second: over the last `RECENT_SECONDS`, or since the start."""
+        while self._recent and self._recent[0].time < now - RECENT_SECONDS:
             self._recent.popleft()
-        return sum(made for _, made in self._recent) / max(min(now - self._started, RECENT_SECONDS), 1e-3)
+        span = max(min(now - self._started, RECENT_SECONDS), 1e-3)
+        return sum(step.made for step in self._recent) / span, sum(step.covered for step in self._recent) / span
 
     def _idle_share(self) -> float | None:
         """Share of the workers' time in which their devices did not sample; None before the first unit ended."""

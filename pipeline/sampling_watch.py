@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.byte_sizes import size
 from pipeline.progress import PLAIN_INTERVAL, console, say
 from pipeline.sampling_state import SamplingState
 from pipeline.status_file import write_status
@@ -61,7 +62,7 @@ def summary_line(found: dict[str, Any]) -> str:
     """One line for people: images, rate, models, bytes, idle share and time left."""
     images, models, totals = found["images"], found["models"], found["totals"]
     parts = [
-        f"{images['wanted'] - images['missing']}/{images['wanted']} images",
+        images_line(images),
         f"{found['images_per_second']:.1f}/s",
         f"models: {models_line(models)}",
     ]
@@ -75,19 +76,16 @@ def summary_line(found: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def images_line(images: dict[str, int]) -> str:
+    """The images that are there, of those wanted, and apart from them those that will not come by themselves."""
+    lost = f" ({images['lost']} lost)" if images["lost"] else ""
+    return f"{images['ok']}/{images['wanted']} images{lost}"
+
+
 def models_line(models: dict[str, int]) -> str:
     """The states that some model is in."""
     shown = [f"{count} {state}" for state, count in models.items() if count and state != "total"]
     return ", ".join(shown) or "none"
-
-
-def size(count: float) -> str:
-    """Bytes for people, in powers of ten: 1.2 GB."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"
 
 
 def duration(seconds: float) -> str:
@@ -112,13 +110,12 @@ class _Display:
 def render(found: dict[str, Any]) -> Group:
     """The live display: a bar, and what a person who walks by wants to know."""
     images, units, totals, last = found["images"], found["units"], found["totals"], found["last"]
-    made = images["wanted"] - images["missing"]
     bar = Table.grid(padding=(0, 1))
     eta = f"{duration(found['eta_seconds'])} left" if found["eta_seconds"] is not None else "no rate yet"
     bar.add_row(
         "sample",
-        ProgressBar(total=max(images["wanted"], 1), completed=made, width=30),
-        f"{made}/{images['wanted']} images",
+        ProgressBar(total=max(images["wanted"], 1), completed=images["ok"], width=30),
+        images_line(images),
         f"{found['images_per_second']:.1f}/s",
         eta,
     )

@@ -10,6 +10,7 @@ The child ends when the socket closes, and within a second of its parent's death
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,7 +20,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from crawlers.hub.hub_errors import redact
@@ -27,7 +27,9 @@ from manifests.errors import InputError
 from pipeline.child_process import ChildProcess, Notice
 from pipeline.spool import owned_name
 from pipeline.tasks import Bug, Died, Done, Failed, Outcome, Task
+from pipeline.timed_channel import TimedChannel
 from pipeline.worker_config import WorkerConfig
+from shards.statuses import Reason
 
 if TYPE_CHECKING:
     from pipeline.worker import Worker
@@ -87,7 +89,9 @@ class WorkerProcess:
         self._group = task.group
         if isinstance(outcome, Done | Failed):
             outcome = replace(outcome, log_tail=child.log_tail())
-        if child.hangs:
+        # In what state a bug or a lost device leaves a process nobody knows.
+        broken = isinstance(outcome, Bug) or (isinstance(outcome, Failed) and outcome.reason is Reason.device_lost)
+        if child.hangs or broken:
             self._drop()
         return outcome
 
@@ -135,27 +139,27 @@ class WorkerProcess:
             self._child = None
 
 
-def main(descriptor: int, standby: bool) -> None:
-    """Serve tasks in the child until the parent closes the socket."""
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+def main(descriptor: int, parent: int, standby: bool) -> None:
+    """Serve tasks in the child until the parent, whose process id this is, closes the socket or ends."""
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides what to end.
-    connection = Connection(descriptor)
+    channel = TimedChannel(socket.socket(fileno=descriptor))
     try:
-        config: WorkerConfig = connection.recv()
+        config: WorkerConfig = channel.receive()
         make_worker = _import(standby)
-        connection.send(Notice.READY)
+        channel.send(Notice.READY)
         worker = None
         while True:
-            task = connection.recv()
+            task = channel.receive()
             try:
                 worker = worker or make_worker(config)
-                outcome = worker.run(task, lambda: connection.send(Notice.FETCHED))
+                outcome = worker.run(task, lambda: channel.send(Notice.FETCHED))
             except InputError as refusal:
                 outcome = refusal
             except Exception:  # noqa: BLE001 - the outermost frame: the driver shall show it, not take it for a death
                 outcome = Bug(redact(traceback.format_exc(), config.token))
             sys.stdout.flush()
-            connection.send(outcome)
+            channel.send(outcome)
     except (EOFError, ConnectionError):
         return
 
@@ -193,4 +197,4 @@ def _end_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), "--standby" in sys.argv)
+    main(int(sys.argv[1]), int(sys.argv[2]), "--standby" in sys.argv)

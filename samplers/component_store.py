@@ -2,46 +2,66 @@
 
 Half of a hub's pipelines carry the same text encoder and VAE, and hundreds of adapters sit on one base. Two pipelines
 get one object when class, dtype, device, config and every weight byte agree.
+
+What nobody uses any more stays until somebody needs the room: only the next generator's plan tells how much that is,
+and which of the idle modules it takes over. So between two adapters of one base, however large, nothing is let go.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from torch import nn
-
-DEFAULT_BYTES = 8 << 30
 
 
 @dataclass
 class _Entry:
     module: nn.Module
     bytes: int
+    memory: str
     holders: int = 0
     alone: bool = False
 
 
 class ComponentStore:
-    """Holds modules up to `max_bytes` of parameters; beyond that the least recently used are let go.
+    """Holds modules until `make_room` lets the idle ones go. A module that a lease holds is never let go."""
 
-    A module that a lease holds is never let go, so the limit can be exceeded by what is in use.
-    """
-
-    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self) -> None:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._bytes = 0
 
     def fetch(self, key: str, load: Callable[[], nn.Module]) -> nn.Module:
         """Return the module of `key`, loading it when it is not here. What `load` raises passes through.
 
-        It may be let go at once: the caller keeps it by its reference. See `lease` for what must stay findable.
+        Nobody holds it then: the caller keeps it by its reference. See `lease` for what must stay findable.
         """
         return self._touch(key, load).module
 
     def lease(self) -> "Lease":
         """Return a new lease, under which a pipeline holds its modules until it is closed."""
         return Lease(self)
+
+    def make_room(self, idle_bytes: Mapping[str, int], keep: Collection[str] = ()) -> int:
+        """Let idle modules go, the least recently used first, until few enough are left; return the bytes let go.
+
+        Args:
+            idle_bytes: for each memory (`cpu`, `cuda`, `mps`) what modules that nobody holds may take up in it. One
+                that is not named is left alone.
+            keep: keys that are about to be leased. They are not let go and do not count: whoever leases them has
+                them in its own plan.
+        """
+        before = self._bytes
+        idle = {key: entry for key, entry in self._entries.items() if not entry.holders and key not in keep}
+        for memory, limit in idle_bytes.items():
+            here = {key: entry for key, entry in idle.items() if entry.memory == memory}
+            excess = sum(entry.bytes for entry in here.values()) - limit
+            for key, entry in here.items():
+                if excess <= 0:
+                    break
+                del self._entries[key]
+                self._bytes -= entry.bytes
+                excess -= entry.bytes
+        return before - self._bytes
 
     @property
     def bytes(self) -> int:
@@ -62,19 +82,10 @@ class ComponentStore:
         entry = self._entries.get(key)
         if entry is None:
             module = load()
-            entry = self._entries[key] = _Entry(module, module_bytes(module))
+            entry = self._entries[key] = _Entry(module, module_bytes(module), _memory(module))
             self._bytes += entry.bytes
         self._entries.move_to_end(key)
-        self._trim(keep=entry)
         return entry
-
-    def _trim(self, keep: _Entry | None = None) -> None:
-        for key, entry in list(self._entries.items()):
-            if self._bytes <= self._max_bytes:
-                return
-            if not entry.holders and entry is not keep:
-                del self._entries[key]
-                self._bytes -= entry.bytes
 
 
 class Lease:
@@ -107,15 +118,20 @@ class Lease:
                 self._store._bytes -= entry.bytes
 
     def release(self) -> None:
-        """Hold nothing any more; what the store has no room for is let go. A second call does nothing."""
+        """Hold nothing any more; the modules stay until `ComponentStore.make_room`. A second call does nothing."""
         held, self._held = self._held, []
         for entry in held:
             entry.holders -= 1
             entry.alone = False
-        self._store._trim()
 
 
 def module_bytes(module: nn.Module) -> int:
     """Bytes of a module's parameters and buffers."""
     tensors = [*module.parameters(), *module.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _memory(module: nn.Module) -> str:
+    """Which memory a module lies in: the type of its device. One that is offloaded later goes back to where it was."""
+    first = next((tensor for tensors in (module.parameters(), module.buffers()) for tensor in tensors), None)
+    return "cpu" if first is None else first.device.type

@@ -25,9 +25,9 @@ from samplers.model_folder import Component, ModelFolder, read_model_folder
 from samplers.module_loading import ModuleLoader
 from samplers.module_snapshot import ModuleSnapshot
 from samplers.pipeline_assembly import assemble, switches
-from samplers.placement import Placement, place
+from samplers.placement import Placement, free_device_memory, place
 from samplers.schedulers import replace_scheduler
-from samplers.single_file import load_single_file
+from samplers.single_file import is_taken, load_single_file
 from samplers.textual_inversion import TextualInversion, teachable
 from shards.statuses import Reason, UnitFailure
 
@@ -74,7 +74,8 @@ def load_pipeline(
 ) -> LoadedPipeline:
     """Load `spec` from `folder`, its repo's files, and `base_folder`, its base's; `spec.dtype` wins over `dtype`.
 
-    `placement` says how the pipeline runs on its device; None: all of it lies on `device`.
+    `placement` says how the pipeline runs on its device; None: all of it lies on `device`. What it leaves no room for
+    is let go of `components` before anything is loaded, but for what the pipeline takes over.
 
     Raises:
         UnitFailure: corrupt_weights, missing_file, bad_config, invalid_pipeline, pipeline_class, remote_code,
@@ -84,7 +85,7 @@ def load_pipeline(
     with ExitStack() as undo:
         lease = components.lease()
         undo.callback(lease.release)
-        return _load(spec, folder, home, spec.dtype or dtype, placement or Placement(device), lease, undo)
+        return _load(spec, folder, home, spec.dtype or dtype, placement or Placement(device), components, lease, undo)
 
 
 def _load(
@@ -93,6 +94,7 @@ def _load(
     home: _Home,
     dtype: Dtype,
     placement: Placement,
+    components: ComponentStore,
     lease: Lease,
     undo: ExitStack,
 ) -> LoadedPipeline:
@@ -104,6 +106,10 @@ def _load(
     )
     changed = _ADAPTERS[spec.packaging][0](model.pipeline_class) if spec.packaging in _ADAPTERS else ()
     loader = ModuleLoader(lease, dtype, placement, home.folder, home.files, changed)
+    shared = [part for part in model.components if _is_shared(part, spec, loader)]
+    made = components.make_room(placement.idle_bytes, keep={loader.key(part) for part in shared})
+    if made or placement.device != "cpu":
+        free_device_memory()
     modules, options = _modules(spec, folder, model, loader, changed)
     # With offloading, hooks come and go in every module, and what the store keeps must be found where it was put.
     snapshot = ModuleSnapshot(module for name, module in modules.items() if loader.alone or name in changed)
@@ -144,6 +150,10 @@ def _modules(
 ) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """Return the pipeline's networks by name, and what the way they were got adds to the options."""
     parts = [part for part in model.components if part.weights is not None]
+
+    def own(part: Component) -> nn.Module:
+        return loader.load(part, shared=_is_shared(part, spec, loader), alone=part.name in changed)
+
     if spec.packaging == "single-file":
         file = load_single_file(spec, folder, model, loader)
         record: dict[str, Any] = {"weight_name": file.weight_name, "base_components": file.from_base}
@@ -152,23 +162,27 @@ def _modules(
         return file.modules, record | {"marked_scheduler_config": file.scheduler_config}
     if spec.packaging == "component":
         modules = {spec.component or "": load_component(spec, folder, model, loader)}
-        modules |= {part.name: _plain(part, loader) for part in parts if part.name != spec.component}
+        modules |= {part.name: own(part) for part in parts if part.name != spec.component}
         return modules, {"component": spec.component, "weight_name": spec.weight_name}
+    return {part.name: own(part) for part in parts}, {}
+
+
+def _is_shared(part: Component, spec: GeneratorSpec, loader: ModuleLoader) -> bool:
+    """Whether this component of the folder with model_index.json is taken from the store, if it has to be loaded.
+
+    Of an adapter's base all is, and what a checkpoint takes of its base. Otherwise text and image encoders and
+    autoencoders are shared between repos; denoisers hardly ever are.
+    """
+    if part.weights is None or part.name == spec.component:
+        return False
     if spec.packaging in _ADAPTERS:
         # Compiling replaces the weights of a denoiser by the next model's, so that one cannot be everybody's.
-        return {
-            part.name: loader.load(part, shared=not loader.compiles(part.name), alone=part.name in changed)
-            for part in parts
-        }, {}
-    return {part.name: _plain(part, loader) for part in parts}, {}
-
-
-def _plain(part: Component, loader: ModuleLoader) -> nn.Module:
-    """Text and image encoders and autoencoders are shared between repos; denoisers hardly ever are."""
-    encodes = issubclass(part.type, transformers.PreTrainedModel) or part.type.__module__.startswith(
+        return not loader.compiles(part.name)
+    if spec.packaging == "single-file":
+        return is_taken(part, spec)
+    return issubclass(part.type, transformers.PreTrainedModel) or part.type.__module__.startswith(
         "diffusers.models.autoencoders"
     )
-    return loader.load(part, shared=encodes)
 
 
 def _options(spec: GeneratorSpec, dtype: Dtype, model: ModelFolder, modules: dict[str, nn.Module]) -> dict[str, Any]:

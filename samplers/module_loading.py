@@ -59,6 +59,15 @@ class ModuleLoader:
         """Where the component of this name waits until it is placed."""
         return "cpu" if self.alone or self.compiles(name) else self._placement.device
 
+    def key(self, component: Component) -> str:
+        """Return what the component is called in the store: whoever loads the same to the same place has this key too.
+
+        Raises:
+            UnitFailure: missing_file or bad_config.
+        """
+        content = component.content_key(self._root, self._known)
+        return f"{content} {self.dtype} {self.device(component.name)}"
+
     def load(self, component: Component, *, shared: bool, alone: bool = False) -> nn.Module:
         """Load a component, or get it from the store when it is `shared`; `alone` when it will be changed for a while.
 
@@ -68,9 +77,8 @@ class ModuleLoader:
         device = self.device(component.name)
         if not shared:
             return load_module(component, self.dtype, device)
-        key = f"{component.content_key(self._root, self._known)} {self.dtype} {device}"
         load = partial(load_module, component, self.dtype, device)
-        return self._lease.fetch(key, load, alone=alone or self.alone)
+        return self._lease.fetch(self.key(component), load, alone=alone or self.alone)
 
 
 def load_module(component: Component, dtype: Dtype, device: str) -> nn.Module:

@@ -4,7 +4,9 @@ What waits in main memory is copied to the device before it runs, and runs there
 costs time and changes no byte, and it is chosen by the device at hand, while precision and batch size are planned.
 """
 
-from dataclasses import dataclass
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -27,11 +29,14 @@ class Placement:
         device: `cpu`, `cuda`, `cuda:1` or `mps`.
         offload: `model` moves whole components to the device for as long as they run, `sequential` single layers.
         compile: compile the denoiser, when nothing is offloaded.
+        idle_bytes: what components that no pipeline uses may take up beside it in each memory (`cpu`, `cuda`, `mps`);
+            in a memory that is not named, as much as they will.
     """
 
     device: str
     offload: Offload = "none"
     compile: bool = False
+    idle_bytes: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 def plan_placement(
@@ -42,6 +47,7 @@ def plan_placement(
     *,
     largest_bytes: int | None = None,
     share: float = 1.0,
+    main_bytes: int | None = None,
     compile: bool = False,
 ) -> Placement:
     """Choose as little offloading as `device` needs; a setting other than `auto` is taken as it is.
@@ -51,10 +57,12 @@ def plan_placement(
         activation_bytes: what one batch takes beside them.
         largest_bytes: the largest module; None when unknown, which is taken to be all of them.
         share: of the device's memory that is this process's, such as Ray's fraction of a GPU.
+        main_bytes: of main memory that are this process's; None when nothing is to be let go for its sake.
         compile: whether the run compiles denoisers. A hook that moves weights cannot be compiled, so an offloaded
             pipeline is not.
     """
     memory = device_memory(device)
+    largest = pipeline_bytes if largest_bytes is None else largest_bytes
     usable = usable_bytes(int(memory * min(1.0, share)))
     offload: Offload = "sequential"
     if memory == 0:
@@ -63,9 +71,18 @@ def plan_placement(
         offload = offload_setting
     elif pipeline_bytes + activation_bytes <= usable:
         offload = "none"
-    elif (pipeline_bytes if largest_bytes is None else largest_bytes) + activation_bytes <= usable:
+    elif largest + activation_bytes <= usable:
         offload = "model"
-    return Placement(device, offload, compile and offload == "none")
+    idle: dict[str, int] = {}
+    if memory > 0:
+        # Layer by layer is for what is larger than the device: it may have all of it.
+        running = {"none": pipeline_bytes, "model": largest, "sequential": usable}[offload]
+        idle[torch.device(device).type] = max(0, usable - running - activation_bytes)
+    if main_bytes is not None:
+        # What runs on a device passes through main memory one by one; what is offloaded waits there.
+        waiting = largest if memory > 0 and offload == "none" else pipeline_bytes
+        idle["cpu"] = max(0, usable_bytes(main_bytes) - waiting - (0 if memory > 0 else activation_bytes))
+    return Placement(device, offload, compile and offload == "none", idle)
 
 
 def place(pipeline: Any, placement: Placement) -> dict[str, Any]:
@@ -108,7 +125,11 @@ def _remove_hooks(pipeline: Any) -> None:
 
 
 def free_device_memory() -> None:
-    """Give back what the allocator keeps of modules that are gone."""
+    """Give back what the allocator keeps of modules that are gone.
+
+    One that hangs in a cycle of references is gone for everybody but the collector, hence that first.
+    """
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():

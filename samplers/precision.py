@@ -59,13 +59,9 @@ FAMILY_DTYPES: dict[str, Dtype] = {
     "bria": "bfloat16",
     "omnigen": "bfloat16",
     "kandinsky5": "bfloat16",
-    # The Würstchen prior's activations leave float16's range; the decoder would not mind.
-    "stable-cascade": "bfloat16",
-    "wuerstchen": "bfloat16",
     # Published and documented in float16. DeepFloyd's T5 is safe in it, because transformers keeps the one layer of
     # T5 that overflows (`wo`) in float32.
     "hunyuan-dit": "float16",
-    "kandinsky2": "float16",
     "kandinsky3": "float16",
     "deepfloyd-if": "float16",
     "unclip": "float16",

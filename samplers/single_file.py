@@ -1,12 +1,13 @@
 """A checkpoint in one file, in the layout of its training code: networks from the file, the rest from a base.
 
-The base's folder gives configs, tokenizers and scheduler, so nothing is looked up on the hub. A network that the file
-leaves out (text encoders and VAE of most FLUX checkpoints) is the base's, when its weights are there.
+The folder of the base that the generator names gives configs, tokenizers and scheduler, so nothing is looked up on the
+hub or in its cache. A network that the file leaves out (text encoders and VAE of most FLUX checkpoints) is the base's,
+when its weights are among those that the catalog chose: the folder may hold more of them, for other generators' sake.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import safetensors.torch
@@ -49,6 +50,9 @@ class FileParts:
 def load_single_file(spec: GeneratorSpec, folder: Path, model: ModelFolder, loader: ModuleLoader) -> FileParts:
     """Load all networks of `model` from the checkpoint, or from the base where the checkpoint has none.
 
+    Of the base only networks with weights in `spec.base.files` are taken; without any, the checkpoint has to be
+    complete, unless it is known as one part alone (`spec.component`), which needs whatever else the base has.
+
     Raises:
         UnitFailure: missing_file, also when neither file nor base has a network; corrupt_weights; invalid_pipeline when
             the checkpoint is of another architecture, or lacks tensors.
@@ -59,21 +63,35 @@ def load_single_file(spec: GeneratorSpec, folder: Path, model: ModelFolder, load
         checkpoint = safetensors.torch.load_file(file)
     modules: dict[str, nn.Module] = {}
     from_base = []
-    for part in model.components:
-        if part.weights is None:
-            continue
+    networks = [part for part in model.components if part.weights is not None]
+    # The denoiser first: without one it is no checkpoint at all, whatever else it lacks.
+    for part in sorted(networks, key=lambda part: part.name not in _DENOISERS):
         if _in_file(part, checkpoint):
             with load_failures(f"{part.name} of {file.name}"):
                 module = _convert(part, checkpoint, model.path, loader.dtype)
             refuse_keys(part.name, f"tensors that {file.name} lacks", _empty(module))
             modules[part.name] = settled(module, part.name, loader.device(part.name))
-        elif part.weights.files:
+        elif is_taken(part, spec):
             modules[part.name] = loader.load(part, shared=True)
             from_base.append(part.name)
         else:
-            raise UnitFailure(Reason.missing_file, f"{part.name}: neither {file.name} nor the base has its weights")
+            lacks = f"{part.name}: {file.name} lacks its weights, and so does what is taken of the base"
+            raise UnitFailure(Reason.missing_file, lacks)
     name = file.relative_to(folder).as_posix()
     return FileParts(modules, name, from_base, marked_prediction(checkpoint))
+
+
+def is_taken(part: Component, spec: GeneratorSpec) -> bool:
+    """True when the base has weights of this network that are the generator's to use.
+
+    Others may lie there too: a generator that took them would depend on what was fetched before it.
+    """
+    if part.weights is None or not part.weights.files:
+        return False
+    if spec.base is None or not spec.base.files:
+        return spec.component is not None
+    folder = PurePosixPath(spec.base.subfolder or "", part.name)
+    return any(PurePosixPath(file.path).parent == folder for file in spec.base.files)
 
 
 def _in_file(part: Component, checkpoint: Mapping[str, Any]) -> bool:
@@ -91,7 +109,8 @@ def _convert(part: Component, checkpoint: Mapping[str, Any], base: Path, dtype: 
     """Build one network from its part of the checkpoint, with the base's config."""
     # The converters of some families take tensors out of the dictionary.
     own = dict(checkpoint)
-    options: dict[str, Any] = {"config": str(base), "subfolder": part.name, "local_files_only": True}
+    # Only an absolute path can never be read as the id of a repo, which the libraries would look for in their cache.
+    options: dict[str, Any] = {"config": str(base.absolute()), "subfolder": part.name, "local_files_only": True}
     torch_dtype = getattr(torch, dtype)
     module: nn.Module
     if hasattr(part.type, "from_single_file"):

@@ -72,7 +72,7 @@ def small_config(world: ToyWorld, output: Path, **sections: dict[str, Any]) -> d
     config: dict[str, Any] = {
         "name": "small",
         "output": str(output),
-        "hub": {"endpoint": world.endpoint, "cache": str(world.root / "cache")},
+        "hub": {"endpoint": world.endpoint, "cache": str(world.root / "cache"), "patience": 0},
         "crawl": {"models": list(TOY_GENERATORS)},
         "caption": {
             "reals": [{"name": "photos", "path": str(world.root / "photos"), "captions": "captions.csv", "limit": 40}],

@@ -32,8 +32,10 @@ class WarmProcess:
         self, arguments: Sequence[str], environment: Mapping[str, str], out: Path, err: Path, cwd: Path | None = None
     ) -> None:
         """Start it; what it says is added to the two files, which may be one."""
+        for said in (out, err):
+            said.touch()
         asked = tuple(arguments), dict(environment), str(out), str(err), str(cwd or Path.cwd())
-        self._process = _context(environment).Process(target=_command, args=asked)
+        self._process = warm_context(environment).Process(target=_command, args=asked)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -61,7 +63,7 @@ class WarmProcess:
         self.send_signal(signal.SIGKILL)
 
 
-def _context(environment: Mapping[str, str]) -> ForkServerContext:
+def warm_context(environment: Mapping[str, str]) -> ForkServerContext:
     """The process to fork from; libraries that read the environment when they are imported read the first command's."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_IMPORTED))

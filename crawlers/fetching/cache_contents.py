@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crawlers.fetching.hub_cache import NOTES, OURS, USED
+from crawlers.fetching.xet_cache import xet_folder
 
 PARTIAL = ".incomplete"
 LOCKS = ".locks"
-"""Empty files, and the few bytes of `crawlers.fetching.reservations`, which the room for notes of each claim covers."""
+"""Empty files, and the few bytes of `crawlers.fetching.reservations`, which the room for notes of each claim covers;
+the Xet library's folder, which lies in it too, is counted by itself."""
 _SETTLED_NS = 2_000_000_000
 """A folder that changed less than this ago may change again without another time of change."""
 _OTHERS_SECONDS = 60.0
@@ -63,6 +65,7 @@ class CacheContents:
 
     def __init__(self, cache_dir: Path) -> None:
         self._cache_dir = cache_dir
+        self._xet = xet_folder(cache_dir)
         self._known: dict[str, tuple[_Key | float, Part]] = {}
 
     @property
@@ -77,6 +80,9 @@ class CacheContents:
                 continue
             known = self._known.get(entry.name)
             seen[entry.name] = self._look(entry.path, known)
+        if self._xet.exists():
+            name = str(self._xet.relative_to(self._cache_dir))
+            seen[name] = self._look(str(self._xet), self._known.get(name))
         self._known = seen
 
     def _look(self, path: str, known: tuple[_Key | float, Part] | None) -> tuple[_Key | float, Part]:

@@ -4,7 +4,7 @@ Every step that was done before is skipped, so it can be stopped anywhere and be
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ _NOTES_PER_FILE, _NOTES_PER_ORDER, _NOTES_PER_LISTED = 768, 4096, 320
 
 @dataclass(frozen=True)
 class Moved:
-    """Bytes that a download took from the hub, and bytes of its files that were here already."""
+    """Bytes that a download took from the hub, and bytes of its files that other models had brought: see `_saved`."""
 
     fetched: int = 0
     saved: int = 0
@@ -79,9 +79,10 @@ class Downloads:
         until = time.monotonic() + patience
         pause = _FIRST_CHECK
         plans: dict[DownloadOrder, DownloadPlan] = {}
+        adopted: set[str] = set()
         while True:
             try:
-                return self._try(orders, plans)
+                return self._try(orders, plans, adopted)
             except CompleteNoMoreError:
                 continue
             except NoRoomError as error:
@@ -97,7 +98,9 @@ class Downloads:
         if not error.ever or time.monotonic() >= until:
             raise DownloadFailedError(Reason.disk_budget, error.detail) from error
 
-    def _try(self, orders: Sequence[DownloadOrder], known: dict[DownloadOrder, DownloadPlan]) -> tuple[Moved, Pins]:
+    def _try(
+        self, orders: Sequence[DownloadOrder], known: dict[DownloadOrder, DownloadPlan], adopted: set[str]
+    ) -> tuple[Moved, Pins]:
         with ExitStack() as locks, ExitStack() as on_failure:
             todo = self._lock_repos(orders, locks)
             for order in todo:
@@ -110,12 +113,16 @@ class Downloads:
                 _sweep(plan, self._cache_dir)
             pins = Pins(self._cache_dir, (repo_folder(order.repo_id) for order in orders))
             on_failure.callback(pins.out)
-            done = [self._finished(order) for order in orders if order not in todo]
-            if None in done:
+            done = {order: self._finished(order) for order in orders if order not in todo}
+            if None in done.values():
                 raise CompleteNoMoreError
-            moved = self._carry_out(plans, sum(file.size for files in done for file in files or ()))
+            of_others = {plan: plan.cache.brought_for_others(plan.order.revision, plan.order.key) for plan in plans}
+            fetched = self._carry_out(plans, adopted)
             on_failure.pop_all()
-            return moved, pins
+            if not plans:
+                return Moved(), pins
+            bases = [file for order in orders[1:] for file in done.get(order) or ()]
+            return Moved(fetched, _saved(bases, of_others, adopted)), pins
 
     def _lock_repos(self, orders: Sequence[DownloadOrder], locks: ExitStack) -> list[DownloadOrder]:
         """Lock the repos of which something is missing, and return their orders; in one order everywhere."""
@@ -127,9 +134,10 @@ class Downloads:
     def _finished(self, order: DownloadOrder, *, read: bool = False) -> tuple[RemoteFile, ...] | None:
         return RepoCache(self._cache_dir, order.repo_id).finished(order.revision, order.key, read=read)
 
-    def _carry_out(self, plans: Sequence[DownloadPlan], already: int) -> Moved:
+    def _carry_out(self, plans: Sequence[DownloadPlan], adopted: set[str]) -> int:
+        """Bring what is missing of the plans, and return how many bytes came from the hub."""
         self._contents.refresh()
-        missing = find_missing(plans, self._contents)
+        missing = find_missing(plans, self._contents, adopted)
         with ExitStack() as promised:
             if self._budget is not None and missing:
                 claim = self._claim(plans, missing)
@@ -139,8 +147,7 @@ class Downloads:
             for plan in plans:
                 plan.cache.write_receipt(plan.order.revision, plan.order.key, plan.files)
                 plan.cache.touch()
-        came = sum(places[0][1].size for places in missing.values())
-        return Moved(fetched, already + sum(plan.bytes for plan in plans) - came)
+        return fetched
 
     def _claim(self, plans: Sequence[DownloadPlan], missing: Mapping[str, Places]) -> Claim:
         blobs = {(plan.cache.folder.name, name): file.size for name, ((plan, file), *_) in missing.items()}
@@ -152,6 +159,23 @@ class Downloads:
 
 class CompleteNoMoreError(Exception):
     """What was here when the download began was evicted before it could be pinned: look again."""
+
+
+def _saved(bases: Iterable[RemoteFile], of_others: Mapping[DownloadPlan, set[str]], adopted: Collection[str]) -> int:
+    """Return the bytes that a download need not fetch because another model had brought them.
+
+    They lay in another repo, a finished download of something else of the same repo had brought them, or they are a
+    base's that was whole already. What an earlier download of the same order left, finished or not, was its own.
+
+    Args:
+        bases: the files of orders beside the first that were finished already.
+        of_others: each order that was carried out, and the blobs of its repo that others had brought.
+        adopted: the blobs that were linked from other repos.
+    """
+    saved = {file.digest_name: file.size for file in bases}
+    for plan, names in of_others.items():
+        saved |= {f.digest_name: f.size for f in plan.files if f.digest_name in names or f.digest_name in adopted}
+    return sum(saved.values())
 
 
 def _large_missing(plans: Iterable[DownloadPlan]) -> set[str]:

@@ -47,10 +47,6 @@ class DownloadPlan:
     files: tuple[RemoteFile, ...]
     listed: int
 
-    @property
-    def bytes(self) -> int:
-        return sum(file.size for file in self.files)
-
 
 def plan_download(order: DownloadOrder, client: HubClient, cache_dir: Path) -> DownloadPlan:
     """Ask the hub what the repo holds and choose.

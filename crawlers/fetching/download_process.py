@@ -26,6 +26,7 @@ from crawlers.fetching.download import Downloads
 from crawlers.fetching.download_order import DownloadOrder
 from crawlers.fetching.download_plan import DISK_FULL, DownloadFailedError
 from crawlers.fetching.file_locks import Pins
+from crawlers.fetching.xet_cache import sweep_xet
 from crawlers.hub.hub_client import DEFAULT_ENDPOINT
 from crawlers.hub.hub_errors import (
     DiskFullError,
@@ -113,9 +114,11 @@ def main() -> None:
     def say(answer: dict[str, Any]) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
+    cache_dir = Path(settings["cache_dir"])
+    sweep_xet(cache_dir)
     downloads = Downloads(
         settings["endpoint"],
-        Path(settings["cache_dir"]),
+        cache_dir,
         settings["token"],
         disk_budget=settings["disk_budget"],
         through_client=_fetches_through_client(settings["endpoint"]),

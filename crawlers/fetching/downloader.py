@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 from crawlers.fetching.download import Moved
 from crawlers.fetching.download_order import DownloadOrder
 from crawlers.fetching.download_plan import DISK_FULL, NOTHING_FITS
+from crawlers.fetching.xet_cache import xet_environment
 from crawlers.hub.hub_client import DEFAULT_ENDPOINT
 from crawlers.hub.hub_errors import redact
 from manifests.errors import InputError
@@ -155,7 +156,7 @@ class Downloader:
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             text=True,
-            env=_environment(self._endpoint),
+            env=download_environment(self._endpoint, self._cache_dir),
         )
         self._process = process
         threading.Thread(target=self._listen, args=(process,), daemon=True).start()
@@ -179,7 +180,8 @@ class Downloader:
         self._said.put(None)
 
 
-def _environment(endpoint: str) -> dict[str, str]:
+def download_environment(endpoint: str, cache_dir: Path) -> dict[str, str]:
+    """Return the variables of a process that downloads: the hub client is quiet and keeps nothing outside the cache."""
     quiet = {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -190,4 +192,4 @@ def _environment(endpoint: str) -> dict[str, str]:
     }
     if endpoint != DEFAULT_ENDPOINT:
         quiet["HF_HUB_DISABLE_XET"] = "1"  # the chunk store is a service of the public hub alone
-    return os.environ | quiet
+    return os.environ | quiet | xet_environment(cache_dir)

@@ -23,8 +23,11 @@ Places = list[tuple[DownloadPlan, RemoteFile]]
 """Where the bytes of one blob are wanted."""
 
 
-def find_missing(plans: Sequence[DownloadPlan], contents: CacheContents) -> dict[str, Places]:
-    """Link all files whose bytes lie somewhere in the cache, and return the others by the name of their blob."""
+def find_missing(plans: Sequence[DownloadPlan], contents: CacheContents, adopted: set[str]) -> dict[str, Places]:
+    """Link all files whose bytes lie somewhere in the cache, and return the others by the name of their blob.
+
+    The names of blobs that other repos had are added to `adopted`.
+    """
     missing: dict[str, Places] = {}
     for plan in plans:
         revision = plan.order.revision
@@ -34,8 +37,11 @@ def find_missing(plans: Sequence[DownloadPlan], contents: CacheContents) -> dict
                 missing[name].append((plan, file))
             elif plan.cache.is_intact(revision, file):
                 continue
-            elif plan.cache.has_blob(file) or plan.cache.adopt(file, contents.holders(name)):
+            elif plan.cache.has_blob(file):
                 plan.cache.link(revision, file)
+            elif plan.cache.adopt(file, contents.holders(name)):
+                plan.cache.link(revision, file)
+                adopted.add(name)
             else:
                 plan.cache.discard(revision, file)
                 missing[name] = [(plan, file)]

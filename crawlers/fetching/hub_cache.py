@@ -107,6 +107,13 @@ class RepoCache:
             return None
         return files
 
+    def brought_for_others(self, revision: str, order: str) -> set[str]:
+        """Return the names of blobs that finished downloads of other orders brought, and none of this order did."""
+        receipts = {path.name: _read_json(path) or {"files": []} for path in self._notes.glob("*.json")}
+        own = receipts.pop(f"{revision}-{order}.json", {"files": []})
+        names = {RemoteFile(**file).digest_name for receipt in receipts.values() for file in receipt["files"]}
+        return names - {RemoteFile(**file).digest_name for file in own["files"]}
+
     def write_receipt(self, revision: str, order: str, files: Iterable[RemoteFile]) -> None:
         """Note that every one of `files` is there and verified."""
         _write_json(self._notes / f"{revision}-{order}.json", {"files": [file.as_dict() for file in files]})

@@ -35,8 +35,8 @@ class Traffic:
 
     Attributes:
         fetched: bytes that came from the hub, those fetched ahead included.
-        saved: bytes that were here already when this worker first wanted them: another model, or another worker, had
-            brought them.
+        saved: bytes that a download did not fetch because another model had brought them. A generator that was here
+            whole counts nothing: nobody knows any more whether it brought its bytes itself.
         waited: seconds that the worker stood still for files.
     """
 
@@ -71,7 +71,6 @@ class ModelCache:
         self._timeout, self._disk_budget = timeout_seconds, disk_budget
         self._lock = threading.Lock()
         self._idle: list[Downloader] = []
-        self._met: set[Orders] = set()
         self._traffic = Traffic()
         self._prefetcher = Prefetcher(self._bring_ahead, prefetch)
 
@@ -150,7 +149,6 @@ class ModelCache:
         root = usable_cache(self._cache_dir)
         held = self._hold(root, orders)
         if held is not None:
-            self._count(orders, saved=held.bytes)
             return held
         endpoint = check_endpoint(self._endpoint)
         if not is_writable(root):
@@ -167,7 +165,7 @@ class ModelCache:
                     short=short,
                     arrived=lambda: self._hold(root, orders),
                 )
-                self._count(orders, fetched=moved.fetched, saved=moved.saved)
+                self._count(fetched=moved.fetched, saved=moved.saved)
         finally:
             with self._lock:
                 if downloader.usable:
@@ -196,12 +194,8 @@ class ModelCache:
         if make_room is not None:
             make_room()
 
-    def _count(self, orders: Orders | None = None, *, fetched: int = 0, saved: int = 0, waited: float = 0.0) -> None:
+    def _count(self, *, fetched: int = 0, saved: int = 0, waited: float = 0.0) -> None:
         with self._lock:
-            if orders in self._met:
-                saved = 0
-            elif orders is not None:
-                self._met.add(orders)
             now = self._traffic
             self._traffic = replace(
                 now, fetched=now.fetched + fetched, saved=now.saved + saved, waited=now.waited + waited

@@ -2,7 +2,8 @@
 
 Native pixels, steps and guidance as the models' authors publish them. The table is data; `family_evidence`
 decides which row a repo belongs to and `resolution` takes values from it, last but for the call's own
-signature. A value of None is left to the pipeline.
+signature. A value of None is left to the pipeline. Every row can be sampled: families whose pipelines need a second
+repo (see `crawlers.recognition.pipeline_classes.NEEDS_ANOTHER_REPO`) have none.
 """
 
 from collections.abc import Mapping
@@ -78,6 +79,7 @@ FAMILIES: dict[str, Family] = {
     "hunyuan-dit": Family(pixels=1024, steps=50, guidance_scale=5.0, call_kwargs=_NO_BINNING),
     "hunyuan-image": Family(pixels=2048, steps=50),
     "auraflow": Family(pixels=1024, steps=50, guidance_scale=3.5, config_tells_size=False),
+    # Sampled from repos that hold all four text encoders; the authors' own lack the fourth.
     "hidream": Family(pixels=1024, steps=50, guidance_scale=5.0),
     "hidream-dev": Family(pixels=1024, steps=28, guidance_scale=0.0),
     "hidream-fast": Family(pixels=1024, steps=16, guidance_scale=0.0),
@@ -93,24 +95,9 @@ FAMILIES: dict[str, Family] = {
     "longcat-image": Family(pixels=1024, steps=50, guidance_scale=4.5),
     "bria": Family(pixels=1024, steps=30, guidance_scale=5.0),
     "omnigen": Family(pixels=1024, steps=50, guidance_scale=2.5),
-    "kandinsky2": Family(
-        pixels=768,
-        steps=100,
-        guidance_scale=4.0,
-        call_kwargs={"prior_num_inference_steps": 25, "prior_guidance_scale": 4.0},
-    ),
     "kandinsky3": Family(pixels=1024, steps=25, guidance_scale=3.0),
     "kandinsky5": Family(pixels=1024, steps=50, guidance_scale=3.5),
-    "stable-cascade": Family(
-        pixels=1024,
-        steps=10,
-        call_kwargs={"prior_num_inference_steps": 20, "prior_guidance_scale": 4.0, "decoder_guidance_scale": 0.0},
-    ),
-    "wuerstchen": Family(
-        pixels=1024,
-        steps=12,
-        call_kwargs={"prior_num_inference_steps": 60, "prior_guidance_scale": 8.0, "decoder_guidance_scale": 0.0},
-    ),
+    # The first of three stages, which is a pipeline of its own; the two that enlarge its images want an image.
     "deepfloyd-if": Family("PixelDiff", pixels=64, steps=100, guidance_scale=7.0),
     "unclip": Family("PixelDiff", pixels=256),
     "ldm-text": Family(pixels=256, steps=50, guidance_scale=6.0),

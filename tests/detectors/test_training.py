@@ -1,7 +1,6 @@
 """Training learns, is exact about resuming, and refuses what it cannot do right."""
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_process import start_training
 
 from detectors.evaluation import evaluate
 from detectors.saved_detector import load_detector, read_record
@@ -128,26 +128,10 @@ def test_global_random_state_and_threads_are_left_alone(separable, tmp_path):
     assert torch.get_num_threads() == threads
 
 
-def start(separable, out, settings, kill_at=None, **environment):
-    """Train in a process of its own, which kills itself when it reports iteration `kill_at`."""
-
-    def progress(event):
-        if event.iteration == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def body():
-        os.environ.update(environment)
-        train(separable, out, settings, progress=progress)
-
-    process = multiprocessing.get_context("fork").Process(target=body)
-    process.start()
-    return process
-
-
 def test_a_killed_process_frees_the_folder_and_the_next_one_ends_with_the_same_weights(
     separable, undisturbed, tmp_path
 ):
-    process = start(separable, tmp_path / "detector", config(log_every=1), 5)
+    process = start_training(separable, tmp_path / "detector", config(log_every=1), 5)
     process.join(timeout=120)
     assert process.exitcode == -signal.SIGKILL
     assert (tmp_path / "detector/training/state.pt").is_file()
@@ -162,7 +146,12 @@ def test_two_processes_train_the_same_detector_as_one(separable, undisturbed, tm
     world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     settings = config(gradient_accumulation=1)
     processes = [
-        start(separable, tmp_path / "detector", settings, RANK=str(rank), LOCAL_RANK=str(rank), **world)
+        start_training(
+            separable,
+            tmp_path / "detector",
+            settings,
+            variables={**world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
         for rank in range(2)
     ]
     for process in processes:

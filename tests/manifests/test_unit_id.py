@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.draws import Draw, Draws, DrawTemplate
-from manifests.generator import GeneratorSpec, SamplingParams, WeightFile
+from manifests.generator import BasePipeline, GeneratorSpec, SamplingParams, WeightFile
 from manifests.unit import CheckerSpec, UnitSpec, unit_json
 
 TEXT = st.text(max_size=20)
@@ -31,7 +31,9 @@ GENERATOR = st.builds(
     repo_id=TEXT,
     revision=st.none() | TEXT,
     params=st.builds(SamplingParams, steps=st.none() | st.integers(1, 9), negative_prompt=st.none() | TEXT),
-    files=st.lists(st.builds(WeightFile, path=TEXT, size=st.integers(0, 2**50)), max_size=3).map(tuple),
+    files=st.lists(
+        st.builds(WeightFile, path=TEXT, size=st.integers(0, 2**50), dtype=st.none() | TEXT), max_size=3
+    ).map(tuple),
 )
 UNIT = st.builds(
     UnitSpec,
@@ -55,6 +57,28 @@ def test_the_id_is_the_hash_of_the_canonical_json_of_all_that_is_in_it(unit: Uni
     )
     assert unit_json(unit) == plain
     assert unit.unit == hashlib.blake2b(plain.encode(), digest_size=16).hexdigest()
+
+
+def test_an_id_does_not_depend_on_whether_it_is_known_how_files_are_stored() -> None:
+    """A catalog that is crawled anew may know it; the images are the same, and so are the ids of their units."""
+
+    def unit(dtype: str | None) -> UnitSpec:
+        file = WeightFile(path="unet/model.safetensors", size=5, sha256="ab" * 32, dtype=dtype)
+        base = BasePipeline(repo_id="owner/base", revision="0" * 40, files=(file,))
+        generator = GeneratorSpec(
+            name="g", kind="text-to-image", packaging="lora", repo_id="owner/g", files=(file,), base=base
+        )
+        draw = Draw(index=0, seed=1, prompt_id="p", prompt="", prompt_source="s")
+        return UnitSpec(generator=generator, first=0, count=1, draws=(draw,), batch_size=1, cpu_threads=1)
+
+    plain = unit(None)
+    assert plain.unit == "0bf357f7a48201085baaf0fe592bf02a"  # as it was before files said how they are stored
+    assert unit("F32").unit == unit("BF16").unit == plain.unit
+    assert unit_json(unit("F32")) == unit_json(plain)
+    # It is not lost on the way to a worker, who plans memory with it.
+    sent: UnitSpec = pickle.loads(pickle.dumps(unit("F32")))
+    assert sent.generator.base is not None
+    assert {file.dtype for file in (*sent.generator.files, *sent.generator.base.files)} == {"F32"}
 
 
 @given(st.lists(DRAW, max_size=3))

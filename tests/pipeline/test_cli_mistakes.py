@@ -327,22 +327,6 @@ def test_dead_endpoint(refused: Refused, tmp_path: Path, dead_endpoint: str) -> 
     assert not (tmp_path / "run" / "dataset" / "dataset.json").exists()
 
 
-def test_hub_that_died_before_sampling(refused: Refused, run: Path, tmp_path: Path, dead_endpoint: str) -> None:
-    """No unit is written off for it: the next run finds all of them to do."""
-    before = _tree(run / "dataset")
-    more = ("sample.images_per_generator=6", f"hub.endpoint={dead_endpoint}", f"hub.cache={tmp_path / 'cache'}")
-    started = time.monotonic()
-    refused(
-        "sample",
-        run / "run.yaml",
-        *(part for setting in more for part in ("--set", setting)),
-        says=(dead_endpoint, "sample.checker", "the same command goes on from here"),
-        after_notices=True,
-    )
-    assert time.monotonic() - started < 60
-    assert _tree(run / "dataset") == before
-
-
 def test_repo_that_is_not_there(refused: Refused, tmp_path: Path, toy_world: ToyWorld) -> None:
     config = small_config(toy_world, tmp_path / "run", sample={"checker": {"repo_id": "toy/nope"}})
     says = ("toy/nope", "no such repo", toy_world.endpoint)

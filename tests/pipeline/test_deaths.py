@@ -12,7 +12,8 @@ from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
 from manifests.unit import UnitSpec
 from pipeline.deaths import DeathLog, InFlight
-from pipeline.scheduler import OTHER_DEATHS, Scheduler, Verdict, failure_reason
+from pipeline.given_up import failure_reason
+from pipeline.scheduler import OTHER_DEATHS, Scheduler, Verdict
 from pipeline.tasks import Died, Done, Failed, Task
 from pipeline.work_queue import TaskGroup
 from shards.statuses import Reason

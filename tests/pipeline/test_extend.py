@@ -62,8 +62,10 @@ def test_a_generator_added_later_is_sampled_and_a_broken_one_ends_as_rows_with_t
     status = run_status(sampled)
     entry = next(g for g in status["generators"] if g["generator"] == "fumbled--toy-diffusion-truncated")
     assert (entry["failed"], entry["missing"], entry["reason"]) == (6, 0, "corrupt_weights")
-    retried = commforge("sample", sampled / "run.yaml", *more, "--retry", "load_failed")
+    retried = commforge("sample", sampled / "run.yaml", *more, "--retry", "load_failed", "--retry", "oom")
     assert retried.returncode == 1
+    assert "sample: 6 draws failed with corrupt_weights, which no retry can help" in retried.stderr
+    assert "sample: no draw is oom, so there is nothing to try again" in retried.stderr
     assert _untouched(sampled) == after, "broken weights stay broken: no new generation"
 
 

@@ -22,6 +22,8 @@ from pipeline.memory_plan import (
     planned_dtype,
 )
 from pipeline.plan import plan_generators
+from samplers import placement
+from samplers.placement import plan_placement
 
 GIB = 1 << 30
 FAMILY_NAMES = st.sampled_from([*sorted(FAMILIES), "of-tomorrow"])
@@ -117,6 +119,38 @@ def test_bytes_count_the_base_and_follow_the_precision() -> None:
     assert model_bytes(adapter, "float16") == 3 * GIB
     assert model_bytes(adapter, "float32") == 6 * GIB
     assert largest_component_bytes(adapter, "bfloat16") == int(1.5 * GIB)
-    stored_whole = _generator("sd1", files=(WeightFile(path="unet/model.fp32.safetensors", size=4 * GIB),))
-    assert model_bytes(stored_whole, "float16") == 2 * GIB
     assert activation_bytes(adapter, "float32", 6) == 12 * activation_bytes(adapter, "float16", 1)
+
+
+_SDXL = {
+    "unet/diffusion_pytorch_model": 10_270_077_736,
+    "text_encoder_2/model": 2_778_702_264,
+    "text_encoder/model": 492_265_168,
+    "vae/diffusion_pytorch_model": 334_643_268,
+}
+"""Bytes of the files of SDXL's base in float32, which have no variant in their names."""
+
+
+@pytest.mark.parametrize(
+    ("memory", "offload", "offload_unknown"), [(12, "model", "sequential"), (16, "none", "sequential")]
+)
+def test_ordinary_float32_files_take_half_in_half_precision(
+    memory: int, offload: str, offload_unknown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SDXL runs on cards of 12 and 16 GiB; not knowing how files are stored costs layer-by-layer offloading."""
+    monkeypatch.setattr(placement, "device_memory", lambda device: memory * GIB)
+
+    def planned(dtype: str | None) -> str:
+        files = tuple(WeightFile(path=f"{path}.safetensors", size=size, dtype=dtype) for path, size in _SDXL.items())
+        generator = _generator("sdxl", files=files)
+        assert abs(model_bytes(generator, "float16") - (6.9e9 if dtype else 13.9e9)) < 0.1e9
+        assert largest_component_bytes(generator, "float32") == max(_SDXL.values()) * (1 if dtype else 2)
+        return plan_placement(
+            model_bytes(generator, "float16"),
+            activation_bytes(generator, "float16", 1),
+            "cuda",
+            "auto",
+            largest_bytes=largest_component_bytes(generator, "float16"),
+        ).offload
+
+    assert (planned("F32"), planned(None)) == (offload, offload_unknown)

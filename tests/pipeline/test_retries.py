@@ -10,7 +10,7 @@ from manifests.prompts import Prompt
 from manifests.unit import UnitSpec
 from pipeline.config import SampleConfig
 from pipeline.plan import GeneratorPlan, plan_generators
-from pipeline.retries import plan_retries
+from pipeline.retries import not_tried_again, plan_retries
 from shards.commit_cache import CommitSummary
 from shards.statuses import Reason, Status
 
@@ -101,3 +101,32 @@ def test_only_wanted_statuses_that_a_retry_may_mend_are_tried_again() -> None:
     retries = plan_retries(commits, [Status.oom, Status.load_failed], plans)
     assert [retry.unit for retry in retries.possible["g"]] == [first.unit] and not retries.refused
     assert plan_retries(commits, [Status.timeout], plans).possible == {}
+
+
+def test_what_no_retry_can_help_is_counted_by_reason() -> None:
+    first, second, third = _plans(_prompts(12))["g"].units()
+    commits = [
+        _commit(first, 8, Reason.invalid_pipeline),
+        _commit(second, 8, Reason.invalid_pipeline),
+        _commit(third, 8, Reason.corrupt_weights),
+    ]
+    hopeless = [
+        "8 draws failed with invalid_pipeline, which no retry can help",
+        "2 draws failed with corrupt_weights, which no retry can help",
+    ]
+    assert not_tried_again(commits, [Status.load_failed]) == hopeless
+    assert not_tried_again(commits, [Status.oom, Status.load_failed]) == [
+        "no draw is oom, so there is nothing to try again",
+        *hopeless,
+    ]
+    assert not_tried_again([], [Status.gated]) == ["no draw is gated, so there is nothing to try again"]
+    assert not_tried_again(commits, []) == []
+
+
+def test_nothing_is_said_of_what_is_tried_again() -> None:
+    first, second, _ = _plans(_prompts(12))["g"].units()
+    mixed = replace(_commit(second, 8), reasons={"device_oom": 2, "none": 1, "nsfw": 1})
+    assert not_tried_again([_commit(first, 8), mixed], [Status.oom]) == []
+    assert not_tried_again(
+        [_commit(first, 8, Reason.download_failed), _commit(second, 8, Reason.bad_config)], [Status.load_failed]
+    ) == ["4 draws failed with bad_config, which no retry can help"]

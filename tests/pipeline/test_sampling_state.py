@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline import sampling_watch
+from pipeline.byte_sizes import size
 from pipeline.model_tally import ModelState, ModelTally, tally_models
 from pipeline.sampling_state import SamplingState
-from pipeline.sampling_watch import duration, models_line, render, size, summary_line
+from pipeline.sampling_watch import duration, models_line, render, summary_line
 from pipeline.status_file import read_status
 from shards.commit_cache import CommitSummary
 from shards.statuses import Reason
@@ -191,13 +192,61 @@ def test_what_people_read() -> None:
     clock.now += 10
     state.committed(_commit("a", 0, {Reason.none: 1, Reason.nsfw: 1}), None, 0.1)
     _ended(state, "done", "a0", usage={"sampling": 9.0, "fetched": 1_234_000_000, "saved": 50_000})
-    line = "2/12 images, 0.2/s, models: 2 waiting, 1.2 GB fetched, 50.0 kB saved, devices idle 10%, 50 s left"
+    line = "1/12 images (1 lost), 0.2/s, models: 2 waiting, 1.2 GB fetched, 50.0 kB saved, devices idle 10%, 50 s left"
     assert summary_line(state.snapshot()) == line
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(render(state.snapshot()))
     shown = console.export_text()
-    for words in ("2/12 images", "0.2/s", "50 s left", "2 waiting", "1 ok, 1 flagged", "devices idle 10%", "last    a"):
+    for words in (
+        "1/12 images (1 lost)",
+        "0.2/s",
+        "50 s left",
+        "2 waiting",
+        "1 ok, 1 flagged",
+        "devices idle 10%",
+        "last    a",
+    ):
         assert words in shown
+
+
+def test_what_failed_is_not_shown_as_made(tmp_path: Path) -> None:
+    """Nine of ten units fail: no image, and the bar does not move."""
+    state = SamplingState(tally_models({"a": "r"}, 20, UNIT, []), 10)
+    for number in range(9):
+        state.committed(_commit("a", number, {Reason.device_oom: 3}), None, 0.1)
+    assert summary_line(state.snapshot()).startswith("0/20 images (18 lost), 0.0/s")
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(render(state.snapshot()))
+    assert "0/20 images (18 lost)" in console.export_text()
+    again = _commit("a", 0, {Reason.none: 2}, generation=1)
+    state.committed(again, _commit("a", 0, {Reason.device_oom: 3}), 0.1)
+    images = state.snapshot()["images"]
+    assert (images["ok"], images["lost"], images["missing"], images["wanted"]) == (2, 16, 2, 20)
+    bar = next(iter(render(state.snapshot()).renderables))
+    assert [(cell.completed, cell.total) for cell in bar.columns[1].cells] == [(2, 20)]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "made"),
+    [({Reason.none: 2}, 2), ({Reason.none: 2, Reason.nsfw: 2}, 4), ({Reason.worker_signal: 2}, 0)],
+    ids=["all good", "half flagged", "all failed"],
+)
+def test_time_left_is_right_whatever_becomes_of_the_draws(reasons: dict[Reason, int], made: int) -> None:
+    """A unit of 2 wanted images takes 10 s; of 6 images 4 are covered after 20 s, so 10 s are left."""
+    clock = Clock()
+    state = SamplingState(tally_models({"a": "r"}, WANTED, UNIT, []), 3, clock=clock)
+    for number in (0, 1):
+        clock.now += 10
+        state.committed(_commit("a", number, reasons), None, 0.1)
+    found = state.snapshot()
+    assert (found["images_per_second"], found["covered_per_second"]) == (made / 10, 0.2)
+    assert found["eta_seconds"] == 10.0
+    clock.now += 10
+    retried = _commit("a", 0, {Reason.none: 2}, generation=1)
+    state.committed(retried, _commit("a", 0, reasons), 0.1)
+    assert state.snapshot()["eta_seconds"] == 15.0, "what was tried again covers nothing new: 4 images in 30 s"
+    state.committed(_commit("a", 2, reasons), None, 0.1)
+    assert state.snapshot()["eta_seconds"] == 0.0
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -236,8 +285,9 @@ def test_a_terminal_gets_a_display_and_a_log_gets_lines(
         (size(0), "0 B"),
         (size(999), "999 B"),
         (size(1500), "1.5 kB"),
+        (size(317e9), "317 GB"),
         (size(2.5e12), "2.5 TB"),
-        (size(5e15), "5000 TB"),
+        (size(5e18), "5000 PB"),
         (duration(119), "119 s"),
         (duration(600), "10 min"),
         (duration(7200), "2.0 h"),

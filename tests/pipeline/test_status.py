@@ -55,6 +55,7 @@ def test_a_finished_run(sampled: Path) -> None:
         "wanted": 6 * models,
         "missing": 0,
         "failed": 0,
+        "lost": 6 * models - counts["ok"],
         **{name: counts[name] for name in ("ok", "flagged", "degenerate")},
     }
     assert status["images_missing"] == 0 and status["eta_seconds"] == 0.0
@@ -68,6 +69,7 @@ def test_a_finished_run(sampled: Path) -> None:
     ) + sum(commit.images.bytes for commit in Dataset.open(sampled / "dataset").commits().values() if commit.label == 0)
     short = commforge("status", sampled)
     assert short.returncode == 0 and f"{models} generators without trouble: --all lists them" in short.stdout
+    assert f"images: {counts['ok']} of {6 * models}, {6 * models - counts['ok']} lost, 0 missing" in short.stdout
     assert "not running" in short.stdout and "Traceback" not in short.stderr
 
 
@@ -175,10 +177,14 @@ def test_while_it_runs_it_says_who_works_at_what_and_the_metrics_agree_with_the_
         assert end["commforge_images", outcome_name] == counts[outcome_name]
     assert end["commforge_units_ended_total", ""] == outcome.units == end["commforge_commit_seconds_count", ""]
     assert end["commforge_models", "done"] == last["models"]["done"] == last["models"]["total"]
+    assert end["commforge_images_lost", ""] == last["images"]["lost"]
     assert end["commforge_images_missing", ""] == 0 == end["commforge_units_waiting", ""]
     blobs = [path.stat() for path in cache.glob("*/blobs/*")]
     kept = {blob.st_ino: blob.st_size for blob in blobs}  # a blob that two models share is one file
     assert end["commforge_fetched_bytes_total", ""] == last["bytes_fetched"] == sum(kept.values()) > 0
+    # What several models hold of it: one fetched each blob, the others found it.
+    found_again = sum(blob.st_size for blob in blobs) - sum(kept.values())
+    assert end["commforge_saved_bytes_total", ""] == last["bytes_saved"] == found_again > 0
     assert end["commforge_device_idle_share", ""] == last["idle_share"]
     assert end["process_resident_memory_bytes", ""] > 10**7
     assert read_status(fresh_run / "status.json")["units"] == {"waiting": 0, "running": 0, "ended": outcome.units}
@@ -235,8 +241,10 @@ def test_a_failed_unit_is_made_again_with_the_prompts_it_had_after_the_table_gre
     assert {log.summaries()[unit].prompts for unit in broken} == {
         len([prompt for prompt in prompts if prompt.split == "train"])
     }
-    entry = next(e for e in run_status(fresh_run)["generators"] if e["generator"] == generator)
-    assert (entry["state"], entry["reason"], entry["failed"]) == ("failed", "sampling_error", 6)
+    status = run_status(fresh_run)
+    entry = next(e for e in status["generators"] if e["generator"] == generator)
+    assert (entry["state"], entry["reason"], entry["failed"], entry["lost"]) == ("failed", "sampling_error", 6, 6)
+    assert status["images"]["lost"] == status["images"]["wanted"] - status["images"]["ok"] >= 6
     append_prompts(
         fresh_run / "prompts.parquet",
         [
@@ -274,6 +282,19 @@ def test_events_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.Monke
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write('{"time": 1, "eve')
     assert [event["number"] for event in read_events(tmp_path / "events.jsonl")] == kept
+
+
+def test_the_time_left_is_that_of_the_images_which_commits_cover(sampled: Path) -> None:
+    """Also while most draws are flagged, or fail: the images that were made say nothing of it."""
+    text = (sampled / "run.yaml").read_text()
+    assert "images_per_generator: 6" in text
+    (sampled / "run.yaml").write_text(text.replace("images_per_generator: 6", "images_per_generator: 10"))
+    models = run_status(sampled)["models"]["total"]
+    write_status(sampled / "status.json", {"images_per_second": 40.0, "covered_per_second": 0.5, "totals": {}})
+    status = run_status(sampled)
+    assert (status["images_missing"], status["eta_seconds"]) == (4 * models, 8.0 * models)
+    write_status(sampled / "status.json", {"images_per_second": 40.0, "totals": {}})  # of an earlier commforge
+    assert run_status(sampled)["eta_seconds"] is None
 
 
 def test_a_status_file_that_cannot_be_read_or_written_stops_nobody(sampled: Path, tmp_path: Path) -> None:

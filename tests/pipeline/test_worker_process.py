@@ -30,6 +30,7 @@ from pipeline.work_queue import TaskGroup
 from pipeline.worker import Worker
 from pipeline.worker_config import WorkerConfig
 from pipeline.worker_process import WorkerProcess
+from samplers.component_store import ComponentStore
 from shards.dataset import Dataset
 from shards.identifiers import sha256_file
 from shards.statuses import Reason
@@ -235,7 +236,7 @@ def test_models_that_all_units_share_are_not_blamed_on_a_unit(config: WorkerConf
         with pytest.raises(InputError, match=r"caption\.captioner: no/captioner: .*\(repo_not_found\)"):
             worker.run(Task(CaptionChunk("chunk", (), CaptionerConfig(repo_id="no/captioner", revision=commit))))
         with pytest.raises(InputError, match=r"sample\.checker: no/checker: .*\(repo_not_found\)"):
-            worker._load_checker(CheckerSpec(repo_id="no/checker", revision=commit))
+            worker._shared.checker(CheckerSpec(repo_id="no/checker", revision=commit), ComponentStore())
 
 
 def test_the_inline_executor_leaves_torch_as_it_was(config: WorkerConfig, photos: Path, tmp_path: Path) -> None:

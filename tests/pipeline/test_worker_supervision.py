@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
 from manifests.unit import UnitSpec
 from pipeline import child_process
-from pipeline.tasks import Died, Done, Failed, Outcome, Task
+from pipeline.tasks import Bug, Died, Done, Failed, Outcome, Task
 from pipeline.worker_config import WorkerConfig
 from pipeline.worker_process import STANDBY_NICENESS, WorkerProcess
 from shards.statuses import Reason
@@ -44,8 +45,17 @@ class Worker:
                 self.held.append(bytearray(int(float(number) * 2**20)))
             elif verb == "say":
                 print(number, flush=True)
+            elif verb == "raise":
+                raise StopIteration(number)
+            elif verb == "lose":
+                from pipeline.tasks import Failed
+                from shards.statuses import Reason
+
+                return Failed(task, Reason.device_lost, "an illegal access")
             elif verb == "die":
                 os.kill(os.getpid(), int(number))
+            elif verb == "half-answer":
+                os.write(int(sys.argv[1]), (1000).to_bytes(8, "big") + b"the first bytes")
         return Done(task, 0.0, f"{os.getpid()} {Finder.niceness} {os.getpriority(os.PRIO_PROCESS, 0)}")
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -86,10 +96,13 @@ def supervise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[objec
         worker.stop()
 
 
-def _task(commands: str = "fetched", generator: str = "a") -> Task:
+def _task(commands: str = "fetched", generator: str = "a", images: int = 1) -> Task:
     spec = GeneratorSpec(name=generator, kind="unconditional", repo_id=f"owner/{generator}", family="f")
-    draw = Draw(index=0, seed=1, prompt_id="p", prompt=commands, prompt_source="unconditional")
-    return Task(UnitSpec(generator=spec, first=0, count=1, draws=(draw,), batch_size=1, cpu_threads=1))
+    draws = [
+        Draw(index=index, seed=1, prompt_id="p", prompt=commands, prompt_source="unconditional")
+        for index in range(images)
+    ]
+    return Task(UnitSpec(generator=spec, first=0, count=images, draws=draws, batch_size=1, cpu_threads=1))
 
 
 def _pid(outcome: Outcome) -> int:
@@ -108,6 +121,17 @@ def _later(seconds: float, act: "signal.Signals", worker: WorkerProcess) -> thre
     return thread
 
 
+@contextmanager
+def _ended_after(seconds: float, process: int) -> Iterator[None]:
+    """Kill a process that hangs for good, so that a supervisor that waits for it for ever fails its test."""
+    timer = threading.Timer(seconds, os.kill, (process, signal.SIGKILL))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -117,6 +141,18 @@ def _until(condition: Callable[[], bool]) -> None:
 
 def _alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_process_with_a_lost_device_or_an_unforeseen_error_gets_no_other_task(supervise) -> None:
+    worker = supervise()
+    used = [_pid(worker.run(_task()))]
+    lost = worker.run(_task("fetched; lose"))
+    assert isinstance(lost, Failed) and lost.reason is Reason.device_lost
+    used.append(_pid(worker.run(_task())))
+    bug = worker.run(_task("fetched; raise nobody foresaw this"))
+    assert isinstance(bug, Bug) and "StopIteration: nobody foresaw this" in bug.traceback
+    used.append(_pid(worker.run(_task())))
+    assert len(set(used)) == 3
 
 
 def test_a_spare_takes_over_at_once_and_another_is_started(supervise, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +221,44 @@ def test_a_download_that_hangs_is_ended_too(supervise) -> None:
     assert outcome.reason is Reason.download_timeout
     assert 1.0 < time.monotonic() - started < 60.0
     assert isinstance(worker.run(_task()), Done)
+
+
+def test_a_child_that_was_stopped_before_a_large_task_is_ended(supervise) -> None:
+    """The task is larger than what the socket takes without a reader."""
+    worker = supervise(download_timeout=0.4)
+    first = _pid(worker.run(_task()))
+    large = _task(images=4096)
+    assert isinstance(worker.run(large), Done)
+    os.kill(first, signal.SIGSTOP)
+    started = time.monotonic()
+    with _ended_after(30, first):
+        outcome = worker.run(large)
+    assert isinstance(outcome, Failed), "it blocked"
+    assert (outcome.reason, outcome.detail) == (Reason.download_timeout, "no files within 1.2 s")
+    assert 1.2 <= time.monotonic() - started < 20
+    assert not _alive(first)
+    assert isinstance(worker.run(large), Done)
+
+
+@pytest.mark.parametrize(
+    ("commands", "reason"),
+    [("half-answer; work 600", Reason.download_timeout), ("fetched; half-answer; work 600", Reason.unit_timeout)],
+    ids=["before the files", "after them"],
+)
+def test_a_child_that_hangs_in_the_middle_of_its_answer_is_ended(supervise, commands: str, reason: Reason) -> None:
+    worker = supervise(download_timeout=0.4, unit_timeout=1.2)
+    first = _pid(worker.run(_task()))
+    with _ended_after(30, first):
+        outcome = worker.run(_task(commands))
+    assert isinstance(outcome, Failed), "it blocked"
+    assert outcome.reason is reason and "within 1.2 s" in outcome.detail
+    assert not _alive(first)
+
+
+def test_a_child_that_dies_in_the_middle_of_its_answer_is_dead(supervise) -> None:
+    outcome = supervise().run(_task("fetched; half-answer; die 11"))
+    assert isinstance(outcome, Died)
+    assert outcome.signal == signal.SIGSEGV
 
 
 def test_a_start_that_hangs_is_a_death(supervise, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPVisionConfig
 from manifests.draws import Draw
 from manifests.generator import BasePipeline, GeneratorSpec, SamplingParams
 from manifests.unit import UnitSpec
-from pipeline.demo import toy_adapters, toy_transformer_pipelines, toy_unet_pipelines
+from pipeline.demo import toy_adapter_weights, toy_transformer_pipelines, toy_unet_pipelines
 from pipeline.rows import generated_row
 from samplers.base import Batch, Sampler
 from samplers.component_store import ComponentStore
@@ -33,23 +33,28 @@ BUILDERS: dict[str, tuple[Callable[[Path, int], None], str]] = {
     "ddpm": (toy_unet_pipelines.build_ddpm, "unconditional"),
 }
 PACKAGED: dict[str, tuple[Callable[[Path, int], None], str, dict[str, Any], dict[str, Any]]] = {
-    "lora": (toy_adapters.build_lora, "lora", {}, {}),
-    "kohya-lora": (toy_adapters.build_kohya_lora, "lora", {}, {"trigger_words": ("toydoodle",)}),
+    "lora": (toy_adapter_weights.build_lora, "lora", {}, {}),
+    "kohya-lora": (toy_adapter_weights.build_kohya_lora, "lora", {}, {"trigger_words": ("toydoodle",)}),
     "lcm-lora": (
-        toy_adapters.build_lcm_lora,
+        toy_adapter_weights.build_lcm_lora,
         "lora",
         {},
         {"scheduler": "LCMScheduler", "steps": 4, "guidance_scale": 1.0},
     ),
-    "no-effect-lora": (toy_adapters.build_no_effect_lora, "lora", {}, {}),
-    "mismatched-lora": (toy_adapters.build_mismatched_lora, "lora", {}, {}),
-    "unet-only": (toy_adapters.build_unet_only, "component", {"component": "unet"}, {}),
-    "single-file": (toy_adapters.build_single_file, "single-file", {"weight_name": toy_adapters.SINGLE_FILE}, {}),
+    "no-effect-lora": (toy_adapter_weights.build_no_effect_lora, "lora", {}, {}),
+    "mismatched-lora": (toy_adapter_weights.build_mismatched_lora, "lora", {}, {}),
+    "unet-only": (toy_adapter_weights.build_unet_only, "component", {"component": "unet"}, {}),
+    "single-file": (
+        toy_adapter_weights.build_single_file,
+        "single-file",
+        {"weight_name": toy_adapter_weights.SINGLE_FILE},
+        {},
+    ),
     "textual-inversion": (
-        toy_adapters.build_textual_inversion,
+        toy_adapter_weights.build_textual_inversion,
         "textual-inversion",
         {},
-        {"trigger_words": (toy_adapters.PLACEHOLDER,)},
+        {"trigger_words": (toy_adapter_weights.PLACEHOLDER,)},
     ),
 }
 """Builder, packaging, spec fields and sampling parameters of what sits on the base `sd`."""

@@ -34,7 +34,7 @@ def test_a_record_read_back_makes_the_same_call(name: str) -> None:
     params = SamplingParams(steps=7, guidance_scale=2.5, width=64, height=96)
     first = bind_arguments(_call(name), params, CLASSES[name] | {"self"})
     record = json.loads(json.dumps(first.complete))
-    back = params_from_record(record, None, None)
+    back = params_from_record(record, None, None, {})
     second = bind_arguments(_call(name), back, CLASSES[name] | {"self"})
     assert (second.given, second.complete) == (first.given, first.complete)
     assert first.given["num_inference_steps"] == 7

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from manifests.generator import GeneratorSpec, WeightFile
 from samplers.base import Batch, Sampler
-from samplers.component_store import ComponentStore, module_bytes
+from samplers.component_store import ComponentStore
 from samplers.loading import load_pipeline
 from samplers.model_folder import read_model_folder
 from samplers.registry import load_sampler
@@ -123,17 +123,6 @@ def test_a_known_digest_saves_reading_the_file(model_folder: Folders) -> None:
     plain = vae.content_key(folder, {})
     assert vae.content_key(folder, {path: (size, "0" * 64)}) != plain
     assert vae.content_key(folder, {path: (size + 1, "0" * 64)}) == plain
-
-
-def test_the_store_lets_the_least_recently_used_go() -> None:
-    modules = {name: torch.nn.Linear(10, 10, bias=False) for name in "abcd"}
-    store = ComponentStore(max_bytes=3 * 400)
-    for name in "abcad":
-        assert store.fetch(name, lambda name=name: modules[name]) is modules[name]  # type: ignore[misc]
-    assert module_bytes(modules["a"]) == 400 and store.bytes == 1200
-    assert store.fetch("a", lambda: pytest.fail("a was used last but one")) is modules["a"]
-    other = torch.nn.Linear(1, 1)
-    assert store.fetch("b", lambda: other) is other
 
 
 # What a folder may look like

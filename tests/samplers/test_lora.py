@@ -12,7 +12,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
 from manifests.generator import GeneratorSpec
-from pipeline.demo.toy_adapters import KOHYA_FILE, LORA_FILE
+from pipeline.demo.toy_adapter_weights import KOHYA_FILE, LORA_FILE
 from samplers.base import Batch, Sampler
 from samplers.component_store import ComponentStore
 from shards.statuses import Reason, UnitFailure

@@ -5,6 +5,7 @@ answered by the test.
 """
 
 import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplers import device_memory, placement
-from samplers.device_memory import GIB, limit_device_memory, usable_bytes
+from samplers.device_memory import GIB, limit_device_memory, main_memory_share, usable_bytes
 from samplers.placement import Placement, place, plan_placement
 from shards.statuses import Reason, UnitFailure
 
@@ -49,7 +50,8 @@ def _plan(pipeline: float, activations: float, largest: float | None = None, **o
 )
 def test_as_little_is_offloaded_as_the_device_needs(sizes: tuple[float, ...], offload: str, gpu: None) -> None:
     assert usable_bytes(24 * GIB) == int(24 * GIB * 0.92) - GIB
-    assert _plan(*sizes) == Placement("cuda", offload)
+    plan = _plan(*sizes)
+    assert (plan.device, plan.offload) == ("cuda", offload)
 
 
 @settings(max_examples=60)
@@ -63,6 +65,48 @@ def test_more_to_hold_or_less_room_never_means_less_offloading(
     assert order.index(_plan(pipeline + more, activations, largest).offload) >= base
     assert order.index(_plan(pipeline, activations + more, largest).offload) >= base
     assert order.index(_plan(pipeline, activations, largest, share=share).offload) >= base
+
+
+@pytest.mark.parametrize(
+    ("sizes", "on_device", "in_main"),
+    [
+        # usable are 21.08 GiB of the device and 28.44 of main memory
+        ((7, 5, 5), 21.08 - 7 - 5, 28.44 - 5),  # all of it runs on the device; one after another gets there
+        ((24, 3, 18), 21.08 - 18 - 3, 28.44 - 24),  # one component runs at a time, all of them wait
+        ((24, 3, 20), 0, 28.44 - 24),  # layer by layer: the device is all the model's
+        ((34, 3, 20), 0, 0),
+    ],
+)
+def test_what_is_idle_has_the_room_that_the_plan_leaves(
+    sizes: tuple[float, ...], on_device: float, in_main: float, gpu: None
+) -> None:
+    idle = {name: bytes_ / GIB for name, bytes_ in _plan(*sizes, main_bytes=32 * GIB).idle_bytes.items()}
+    assert idle == {"cuda": pytest.approx(on_device, abs=0.01), "cpu": pytest.approx(in_main, abs=0.01)}
+    # One worker has one device, so a module's memory goes by its kind.
+    assert set(_plan(*sizes, device="cuda:1").idle_bytes) == {"cuda"}
+    half = _plan(*sizes, share=0.5).idle_bytes["cuda"] / GIB
+    assert half <= on_device
+
+
+def test_on_a_cpu_everything_shares_main_memory(gpu: None) -> None:
+    assert _plan(9, 2, 5, device="cpu").idle_bytes == {}
+    idle = _plan(9, 2, 5, device="cpu", main_bytes=16 * GIB).idle_bytes
+    assert idle == {"cpu": usable_bytes(16 * GIB) - 11 * GIB}
+    assert _plan(90, 2, 5, device="cpu", main_bytes=16 * GIB).idle_bytes == {"cpu": 0}
+
+
+@settings(max_examples=100)
+@given(
+    st.floats(0, 60), st.floats(0, 30), st.floats(0, 1), st.floats(0.1, 1), st.sampled_from(["auto", "none", "model"])
+)
+def test_a_plan_and_what_may_lie_beside_it_never_fill_more_than_the_device(
+    gpu: None, pipeline: float, activations: float, part: float, share: float, setting: str
+) -> None:
+    plan = _plan(pipeline, activations, pipeline * part, share=share, offload_setting=setting)
+    running = {"none": pipeline, "model": pipeline * part, "sequential": 0}[plan.offload]
+    idle = plan.idle_bytes["cuda"]
+    assert idle >= 0
+    assert idle == 0 or idle + (running + activations) * GIB <= usable_bytes(int(24 * GIB * share)) + 3
 
 
 def test_a_setting_is_obeyed_and_a_cpu_has_nothing_to_offload_from(gpu: None) -> None:
@@ -87,6 +131,29 @@ def test_a_device_is_as_large_as_torch_says_in_whole_gib(monkeypatch: pytest.Mon
     assert device_memory.device_memory("cuda:1") == 79 * GIB
     assert device_memory.device_memory("mps") == 11 * GIB
     assert device_memory.device_memory("cpu") == 0
+
+
+def test_a_container_has_the_main_memory_that_it_may_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine = device_memory.main_memory()
+    assert machine > GIB // 4
+    limits = (tmp_path / "memory.max", tmp_path / "absent")
+    monkeypatch.setattr(device_memory, "_MEMORY_LIMITS", limits)
+    for text, expected in (("max\n", None), ("9223372036854771712\n", None), ("1000000\n", 1_000_000)):
+        limits[0].write_text(text)
+        assert device_memory.main_memory() == (expected or _physical())
+
+
+def _physical() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_workers_share_of_main_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_memory, "main_memory", lambda: 64 * GIB)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    assert main_memory_share(1, None) == 4 * GIB
+    assert main_memory_share(32, None) == 64 * GIB
+    assert main_memory_share(1, 20 * GIB) == 20 * GIB
+    assert main_memory_share(1, 200 * GIB) == 64 * GIB
 
 
 def test_a_share_of_a_gpu_limits_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

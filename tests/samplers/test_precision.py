@@ -28,7 +28,6 @@ def test_a_cpu_samples_everything_in_float32() -> None:
         ("sd3", "bfloat16"),
         ("flux1-dev", "bfloat16"),
         ("sana", "bfloat16"),
-        ("stable-cascade", "bfloat16"),
         ("deepfloyd-if", "float16"),
         ("ddpm", "float32"),
         ("of-tomorrow", "bfloat16"),

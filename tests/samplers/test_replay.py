@@ -57,7 +57,7 @@ def test_every_batch_of_a_unit_can_be_made_again(
 
 def test_the_record_is_complete(sampler_of: Callable[[str], Sampler]) -> None:
     record = json.loads(sampler_of("sd").call_record(4))
-    assert record.keys() == {"pipeline_class", "load", "call", "scheduler", "batch_size"}
+    assert record.keys() == {"pipeline_class", "load", "call", "scheduler", "sources", "batch_size"}
     assert record["pipeline_class"] == "StableDiffusionPipeline" and record["batch_size"] == 4
     assert record["scheduler"]["class"] == "DDIMScheduler" == sampler_of("sd").scheduler_name
     assert record["scheduler"]["config"]["beta_end"] == 0.012

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from manifests.generator import GeneratorSpec
-from pipeline.demo.toy_adapters import LORA_FILE
+from pipeline.demo.toy_adapter_weights import LORA_FILE
 from samplers.base import Sampler
 from samplers.compiled_denoisers import release_compiled
 from samplers.component_store import ComponentStore

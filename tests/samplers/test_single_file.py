@@ -12,8 +12,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from manifests.generator import GeneratorSpec
-from pipeline.demo.toy_adapters import SINGLE_FILE
+from manifests.generator import BasePipeline, GeneratorSpec, WeightFile
+from pipeline.demo.toy_adapter_weights import SINGLE_FILE
 from pipeline.demo.toy_checkpoint import unet_name, vae_name
 from samplers.base import Sampler
 from shards.statuses import Reason, UnitFailure
@@ -23,6 +23,8 @@ Specs = Callable[..., GeneratorSpec]
 Loader = Callable[..., Sampler]
 Pixels = Callable[..., list[bytes]]
 Tensors = dict[str, torch.Tensor]
+
+SD3_PARTS = ["text_encoder", "text_encoder_2", "text_encoder_3", "vae"]
 
 
 @pytest.fixture
@@ -125,9 +127,11 @@ def test_what_the_file_leaves_out_is_the_bases(
     folder = tmp_path / "repo"
     folder.mkdir()
     shutil.copy(weights, folder / "sd3.safetensors")
-    spec = packaged_spec("single-file", base="sd3").model_copy(update={"weight_name": None})
+    spec = packaged_spec("single-file", base="sd3").model_copy(
+        update={"weight_name": None, "base": _base_with(model_folder("sd3"), "sd3", SD3_PARTS)}
+    )
     sampler = load_packaged(spec, folder=folder, base="sd3")
-    assert _record(sampler)["load"]["base_components"] == ["text_encoder", "text_encoder_2", "text_encoder_3", "vae"]
+    assert _record(sampler)["load"]["base_components"] == SD3_PARTS
     assert pixels_of(sampler) == pixels_of(sampler_of("sd3"))
     bare = _configs_of(model_folder("sd3"), tmp_path / "base")
     reason, detail = _reason(lambda: load_packaged(spec, folder=folder, base_folder=bare))
@@ -190,6 +194,13 @@ def test_markers_in_the_file_choose_what_is_predicted(
     asked = packaged_spec("single-file", scheduler_config={"timestep_spacing": "leading"})
     config = _record(load_packaged(asked, folder=folder))["scheduler"]["config"]
     assert (config["prediction_type"], config["timestep_spacing"]) == ("v_prediction", "leading")
+
+
+def _base_with(folder: Path, name: str, parts: list[str]) -> BasePipeline:
+    """The base `toy/NAME`, whose files are in `folder`, as the catalog pins it for a checkpoint that lacks `parts`."""
+    weights = [file for part in parts for file in sorted((folder / part).glob("*.safetensors"))]
+    files = tuple(WeightFile(path=file.relative_to(folder).as_posix(), size=file.stat().st_size) for file in weights)
+    return BasePipeline(repo_id=f"toy/{name}", revision="0" * 40, files=files)
 
 
 def _configs_of(folder: Path, target: Path) -> Path:
