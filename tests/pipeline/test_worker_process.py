@@ -184,8 +184,7 @@ def test_a_bug_of_ours_is_shown_and_ends_the_run_uncommitted(revived: _Revived, 
     scheduler = Scheduler([TaskGroup("captioner", "captioner", iter([task]), 1)], attempts=3)
     with pytest.raises(RuntimeError, match=r"Traceback(.|\n)*pinned before captioning"):
         drive(scheduler, executor, EventLog(tmp_path / "events.jsonl"), pytest.fail, pytest.fail)
-    assert isinstance(executor.wait()[1], Bug)
-    assert revived.worker.pid is not None, "it was taken for a death"
+    assert isinstance(executor.wait()[1], Bug), "it was taken for a death"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
