@@ -1,5 +1,6 @@
 """The driver's loop: lease, wait, judge, commit. The run lock is held while it runs."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +19,16 @@ from shards.statuses import Reason
 BUGS_THAT_STOP = 5
 """Units that end a run when all of them, one after the other, met a bug of ours: then the next ones would too."""
 
+BENCHED_SECONDS = 900.0
+"""Time for which a worker that refuses is left alone."""
+
 
 @dataclass
 class Tally:
     """What one pass over the tasks came to.
 
     Attributes:
-        benched: workers that refused, and why.
+        benched: workers that refused, and when, in seconds of `time.monotonic`.
         bugs: tracebacks of what no one foresaw.
     """
 
@@ -32,7 +36,7 @@ class Tally:
     given_up: int = 0
     retried: int = 0
     quarantined: set[str] = field(default_factory=set)
-    benched: dict[int, InputError] = field(default_factory=dict)
+    benched: dict[int, float] = field(default_factory=dict)
     bugs: list[str] = field(default_factory=list)
 
 
@@ -44,7 +48,7 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
     """Run every task of the scheduler to its end.
 
     `on_done` and `on_given_up` commit; they run here, one at a time. A worker that refuses for reasons of its machine,
-    such as a full disk, gets no more work; the others go on. What nobody foresaw ends a generator's unit, not the run.
+    such as a full disk, is left alone for a while; the others go on. What nobody foresaw ends a unit, not the run.
 
     Raises:
         InputError: every worker that is up refuses; the last one's reason.
@@ -58,6 +62,7 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
     try:
         with termination_as_interrupt():
             while not scheduler.finished:
+                _pardon(tally)
                 idle = [worker for worker in executor.idle() if worker not in tally.benched]
                 _lease(scheduler, executor, idle, events, at_work)
                 for foregone in scheduler.take_foregone():
@@ -91,11 +96,18 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
 def _bench(worker: int, task: Task, refusal: InputError, executor: Executor, tally: Tally, events: EventLog) -> None:
     if isinstance(refusal, Stopped):
         raise refusal
-    tally.benched[worker] = refusal
+    tally.benched[worker] = time.monotonic()
     events.write("benched", unit=task.id, group=task.group, worker=worker, detail=str(refusal))
     if executor.up() <= tally.benched.keys():
         raise refusal
-    say(f"workers: worker {worker} gets no more work: {refusal}")
+    say(f"workers: worker {worker} gets no work for {BENCHED_SECONDS:g} s: {refusal}")
+
+
+def _pardon(tally: Tally) -> None:
+    """Somebody may have mended a machine meanwhile; if not, its worker refuses again."""
+    now = time.monotonic()
+    for worker in [worker for worker, since in tally.benched.items() if now - since >= BENCHED_SECONDS]:
+        del tally.benched[worker]
 
 
 def _contain(task: Task, bug: Bug, in_a_row: int, tally: Tally, events: EventLog) -> Failed:

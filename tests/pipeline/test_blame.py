@@ -11,6 +11,7 @@ from manifests.draws import Draw
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec
 from manifests.unit import UnitSpec
+from pipeline import driver
 from pipeline.blame import LOST_UNITS
 from pipeline.driver import BUGS_THAT_STOP, Tally, drive
 from pipeline.events import EventLog, read_events
@@ -167,9 +168,20 @@ def test_a_worker_whose_machine_is_full_gets_no_more_work_and_the_others_do_it_a
     refusal = InputError("/spool: cannot be written: No space left on device")
     tally, done, lost, events = _drive(tmp_path, ScriptedWorkers(lambda task: refusal, _done), _group("a", 6))
     assert (len(set(done)), lost) == (6, [])
-    assert tally.benched == {0: refusal} and tally.retried == 0
+    assert tally.benched.keys() == {0} and tally.retried == 0
     (benched,) = (event for event in events if event["event"] == "benched")
     assert (benched["worker"], benched["detail"]) == (0, str(refusal))
+
+
+def test_a_worker_whose_machine_was_mended_is_given_work_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "BENCHED_SECONDS", 0.0)
+    answers: deque[Outcome] = deque([InputError("full"), InputError("full")])
+    tally, done, lost, events = _drive(
+        tmp_path, ScriptedWorkers(lambda task: answers.popleft() if answers else _done(task), _done), _group("a", 9)
+    )
+    assert (len(set(done)), lost, tally.benched) == (9, [], {})
+    leased = [event["worker"] for event in events if event["event"] == "leased"]
+    assert leased.count(0) > 2 and sum(event["event"] == "benched" for event in events) == 2
 
 
 def test_when_every_worker_refuses_the_run_ends_with_the_reason(tmp_path: Path) -> None:
