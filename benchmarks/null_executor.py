@@ -39,7 +39,10 @@ class NullExecutor:
         self._answers.append((worker, self._answer(task)))
         self.cpu += time.process_time() - started
 
-    def wait(self) -> Any:
+    def starting(self) -> bool:
+        return False
+
+    def wait(self, timeout: float | None = None) -> Any:
         started = time.process_time()
         worker, answer = self._answers.popleft()
         self._idle.append(worker)

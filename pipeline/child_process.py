@@ -27,7 +27,7 @@ from shards.statuses import Reason
 
 LOG_TAIL_BYTES = 2000
 DEATH_SECONDS = 30.0
-"""How long a child that has closed its socket may take to die."""
+"""How long a child that has closed its socket, or was killed, may take to die."""
 START_SECONDS = 600.0
 """How long a child may import; minutes on a network file system that nobody has read from yet."""
 DOWNLOADS = 3
@@ -59,6 +59,7 @@ class ChildProcess:
         self._log_start = 0
         self.tasks_run = 0
         self.hangs = False
+        self._given_up = False
         with disk_refusals(log.parent):
             log.parent.mkdir(parents=True, exist_ok=True)
             log.touch()
@@ -103,7 +104,7 @@ class ChildProcess:
         Raises:
             EOFError, ConnectionError: it died.
         """
-        self._log_start = self._log.stat().st_size if self.tasks_run else 0
+        self._log_start = self._log_size() if self.tasks_run else 0
         self.tasks_run += 1
         if not self._ready:
             self._await_ready()
@@ -137,28 +138,48 @@ class ChildProcess:
             return 0
 
     def end(self) -> None:
-        """End it now, stopped or not; its log stays until `forget`."""
+        """End it now, stopped or not; its log stays until `forget`.
+
+        One that the kernel does not let go, in a call of a driver or of a network file system that does not return, is
+        waited for once, DEATH_SECONDS long, and then left `alive`: it ends when that call does.
+        """
         self._channel.close()
-        if self.alive:
-            self._process.kill()
-        self._process.wait()
+        if not self.alive or self._given_up:
+            return
+        self._process.kill()
+        try:
+            self._process.wait(DEATH_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._given_up = True
 
     def forget(self) -> None:
         """End it, and remove its log."""
         self.end()
-        self._log.unlink(missing_ok=True)
+        with suppress(OSError):  # of no use to anybody; whoever next sweeps the spool removes it
+            self._log.unlink()
 
     def log_tail(self) -> str:
-        """Return the last lines that it logged since it got its last task, without secrets."""
-        if not self._log.exists():
+        """Return the last lines that it logged since it got its last task, without secrets.
+
+        Nothing when the log is gone or cannot be read: no outcome may be lost for it.
+        """
+        tail = max(self._log_start, self._log_size() - LOG_TAIL_BYTES)
+        try:
+            with self._log.open("rb") as log:
+                log.seek(tail)
+                text = log.read().decode(errors="replace")
+        except OSError:
             return ""
-        tail = max(self._log_start, self._log.stat().st_size - LOG_TAIL_BYTES)
-        with self._log.open("rb") as log:
-            log.seek(tail)
-            text = log.read().decode(errors="replace")
         if tail > self._log_start:  # cut somewhere, perhaps within a secret, which would then not be known for one
             text = re.sub(r"\A[^\r\n]*[\r\n]?", "", text)
         return redact(text, self._config.token)
+
+    def _log_size(self) -> int:
+        """Return its bytes; 0 when it is gone, as what lies in a folder for temporary files may be after some days."""
+        try:
+            return self._log.stat().st_size
+        except OSError:
+            return 0
 
     def _await_ready(self) -> None:
         try:

@@ -4,7 +4,7 @@ RUN/deaths/ holds, while a run is unfinished:
 
 * `log.jsonl`: one line for each death, and one for the end of each unit that had any.
 * `in_flight.json`, only with the executor `inline`: the unit that the driver itself is sampling. A driver that finds
-  one at its start knows under which unit its predecessor died.
+  one at its start knows under which unit its predecessor died, or lost its device.
 * `crash.txt`: what Python's fault handler wrote in that moment. It names the signal of a native crash; after SIGKILL,
   by an operator or by the kernel for want of memory, it is empty.
 
@@ -24,6 +24,7 @@ from signal import SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, Signals
 from typing import Any
 
 from pipeline.disk_errors import is_full
+from pipeline.interruption import DeviceLost
 from pipeline.progress import say
 from pipeline.tasks import Task
 
@@ -146,16 +147,25 @@ class InFlight:
 
     @contextmanager
     def unit(self, task: Task) -> Iterator[None]:
-        """Mark a task as under way while the block runs."""
+        """Mark a task as under way while the block runs.
+
+        A DeviceLost leaves the mark: nothing can be sampled in this process any more, so the next driver shall count a
+        death, or a model that breaks the device would stop every driver at the same unit.
+        """
         marker = self._folder / "in_flight.json"
         marker.write_text(json.dumps(_death(task, 0)), encoding="utf-8")
+        device_lost = False
         try:
             yield
+        except DeviceLost:
+            device_lost = True
+            raise
         finally:
-            marker.unlink(missing_ok=True)
+            if not device_lost:
+                marker.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Hand the fault handler back and leave nothing behind."""
+        """Hand the fault handler back and leave nothing behind but the mark of a unit that lost the device."""
         faulthandler.disable()
         if self._was_enabled and sys.__stderr__ is not None:
             faulthandler.enable(sys.__stderr__)

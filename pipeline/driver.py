@@ -1,12 +1,12 @@
 """The driver's loop: lease, wait, judge, commit. The run lock is held while it runs."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from manifests.errors import InputError
 from manifests.unit import UnitSpec
+from pipeline.bench import BENCHED_SECONDS, Bench
 from pipeline.events import EventLog
 from pipeline.executors.base import Executor
 from pipeline.given_up import failure_reason
@@ -17,10 +17,7 @@ from pipeline.tasks import Bug, Died, Done, Failed, Task
 from shards.statuses import Reason
 
 BUGS_THAT_STOP = 5
-"""Units that end a run when all of them, one after the other, met a bug of ours: then the next ones would too."""
-
-BENCHED_SECONDS = 900.0
-"""Time for which a worker that refuses is left alone."""
+"""Generators that met a bug of ours one after the other, with no unit done between: then the next ones would too."""
 
 
 @dataclass
@@ -28,15 +25,13 @@ class Tally:
     """What one pass over the tasks came to.
 
     Attributes:
-        benched: workers that refused, and when, in seconds of `time.monotonic`.
-        bugs: tracebacks of what no one foresaw.
+        bugs: tracebacks of what nobody foresaw, of units that were given up for it.
     """
 
     done: int = 0
     given_up: int = 0
     retried: int = 0
     quarantined: set[str] = field(default_factory=set)
-    benched: dict[int, float] = field(default_factory=dict)
     bugs: list[str] = field(default_factory=list)
 
 
@@ -48,7 +43,8 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
     """Run every task of the scheduler to its end.
 
     `on_done` and `on_given_up` commit; they run here, one at a time. A worker that refuses for reasons of its machine,
-    such as a full disk, is left alone for a while; the others go on. What nobody foresaw ends a unit, not the run.
+    such as a full disk, is left alone for a while, and so is one where everything fails; the others go on. What nobody
+    foresaw ends a unit, not the run.
 
     Raises:
         InputError: every worker that is up refuses; the last one's reason.
@@ -57,34 +53,41 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
         RuntimeError: workers meet nothing but bugs of ours; the message is the last one's traceback.
     """
     tally = Tally(quarantined=scheduler.quarantined)
+    bench = Bench()
     at_work: dict[int, Task] = {}
-    in_a_row = 0
+    odd: set[str] = set()
     try:
         with termination_as_interrupt():
             while not scheduler.finished:
-                _pardon(tally)
-                idle = [worker for worker in executor.idle() if worker not in tally.benched]
+                next_pardon = bench.pardon()
+                idle = [worker for worker in executor.idle() if worker not in bench]
                 _lease(scheduler, executor, idle, events, at_work)
                 for foregone in scheduler.take_foregone():
                     _settle(Verdict.GIVE_UP, foregone, tally, events, on_done, on_given_up)
                 _tell_quarantined(scheduler, events)
                 if scheduler.running == 0 and idle:
                     continue
-                if (ended := executor.wait()) is None:
-                    continue  # a worker came up
+                if (ended := executor.wait(next_pardon)) is None:
+                    continue  # a worker came up, or may have another chance
                 worker, outcome = ended
                 task = at_work.pop(worker)
                 if isinstance(outcome, InputError):
-                    _bench(worker, task, outcome, executor, tally, events)
                     scheduler.put_back(task)
+                    _refuse(worker, task, outcome, executor, bench, events)
                     continue
+                bug = outcome.traceback if isinstance(outcome, Bug) else None
                 if isinstance(outcome, Bug):
-                    in_a_row += 1
-                    outcome = _contain(task, outcome, in_a_row, tally, events)
-                else:
-                    in_a_row = 0
-                _settle(scheduler.judge(outcome), outcome, tally, events, on_done, on_given_up)
+                    odd.add(task.group)
+                    outcome = _contain(task, outcome, len(odd), events)
+                elif isinstance(outcome, Done):
+                    odd.clear()
+                verdict = scheduler.judge(outcome)
+                if bug is not None and verdict is Verdict.GIVE_UP:
+                    tally.bugs.append(bug)
+                _settle(verdict, outcome, tally, events, on_done, on_given_up)
                 _tell_quarantined(scheduler, events)
+                if scheduler.suspicious(worker) and any(other not in bench for other in executor.up() - {worker}):
+                    _suspect(worker, task, scheduler, bench, events)
     except KeyboardInterrupt as interrupt:
         executor.close()
         events.write("interrupted")
@@ -93,28 +96,28 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
     return tally
 
 
-def _bench(worker: int, task: Task, refusal: InputError, executor: Executor, tally: Tally, events: EventLog) -> None:
+def _refuse(worker: int, task: Task, refusal: InputError, executor: Executor, bench: Bench, events: EventLog) -> None:
     if isinstance(refusal, Stopped):
         raise refusal
-    tally.benched[worker] = time.monotonic()
+    bench.send(worker, refusal)
     events.write("benched", unit=task.id, group=task.group, worker=worker, detail=str(refusal))
-    if executor.up() <= tally.benched.keys():
-        raise refusal
+    if (reason := bench.verdict(executor.up(), executor.starting())) is not None:
+        raise reason
     say(f"workers: worker {worker} gets no work for {BENCHED_SECONDS:g} s: {refusal}")
 
 
-def _pardon(tally: Tally) -> None:
-    """Somebody may have mended a machine meanwhile; if not, its worker refuses again."""
-    now = time.monotonic()
-    for worker in [worker for worker, since in tally.benched.items() if now - since >= BENCHED_SECONDS]:
-        del tally.benched[worker]
+def _suspect(worker: int, task: Task, scheduler: Scheduler, bench: Bench, events: EventLog) -> None:
+    scheduler.dismiss(worker)
+    bench.send(worker)
+    why = "one generator after the other fails there, and nowhere else"
+    events.write("benched", unit=task.id, group=task.group, worker=worker, detail=why)
+    say(f"workers: worker {worker} gets no work for {BENCHED_SECONDS:g} s: {why}; look at its machine")
 
 
-def _contain(task: Task, bug: Bug, in_a_row: int, tally: Tally, events: EventLog) -> Failed:
+def _contain(task: Task, bug: Bug, generators: int, events: EventLog) -> Failed:
     events.write("bug", unit=task.id, group=task.group, traceback=bug.traceback)
-    if in_a_row >= BUGS_THAT_STOP or not isinstance(task.work, UnitSpec):
+    if generators >= BUGS_THAT_STOP or not isinstance(task.work, UnitSpec):
         raise RuntimeError(f"in a worker:\n{bug.traceback}")
-    tally.bugs.append(bug.traceback)
     return Failed(task, Reason.internal_error, bug.traceback.strip().splitlines()[-1], log_tail=bug.traceback)
 
 
@@ -124,7 +127,7 @@ def _lease(
     for worker in idle:
         task = scheduler.lease(worker)
         if task is None:
-            return
+            continue  # what is left may be for others: it failed here
         at_work[worker] = task
         events.write("leased", unit=task.id, group=task.group, worker=worker, attempt=task.attempt)
         executor.submit(worker, task, fresh=scheduler.needs_fresh_worker(task))

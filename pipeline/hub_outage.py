@@ -3,6 +3,7 @@
 A hub that never answered is another matter: then the address may be wrong, and that is told as wrong input.
 """
 
+import math
 import time
 
 from crawlers.hub.hub_client import HubClient, unreachable
@@ -38,34 +39,47 @@ def check_hub_answers(endpoint: str, token: str | None, repo_id: str, what: str 
         return  # it answers, and what is wrong is this repo's
 
 
-def wait_for_hub(endpoint: str, token: str | None, repo_id: str, patience: float) -> bool:
-    """Return False if the hub answers, so that the trouble is the repo's; True once it answers again.
-
-    Nothing is committed while this waits; workers end what they hold.
+class HubOutages:
+    """Tells failures of a hub that answers nobody from those of a repo, and waits such an outage out.
 
     Args:
         patience: seconds.
-
-    Raises:
-        HubOutage: the hub answers nobody for that long.
     """
-    deadline = time.monotonic() + patience
-    waited = False
-    while True:
-        try:
-            check_hub_answers(endpoint, token, repo_id)
-        except HubOutage as outage:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise
-            if not waited:
-                say(f"{outage}; waiting {patience:g} s for it (hub.patience)")
-                waited = True
-            time.sleep(min(_ASK_AGAIN, left))
-            continue
-        if waited:
-            say("the hub answers again")
-        return waited
+
+    def __init__(self, endpoint: str, token: str | None, patience: float) -> None:
+        self._endpoint, self._token, self._patience = endpoint, token, patience
+        self._last_ended = -math.inf
+
+    def excuse(self, repo_id: str, seconds: float) -> bool:
+        """Return False if the hub answered while a download failed, so that the trouble is the repo's; else True, once
+        the hub answers again. Nothing is committed while this waits; workers end what they hold.
+
+        Args:
+            seconds: for which the download was tried. One that began before an outage was over met it too.
+
+        Raises:
+            HubOutage: the hub answers nobody for longer than `patience`.
+        """
+        if time.monotonic() - seconds < self._last_ended:
+            return True
+        deadline = time.monotonic() + self._patience
+        waited = False
+        while True:
+            try:
+                check_hub_answers(self._endpoint, self._token, repo_id)
+            except HubOutage as outage:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise
+                if not waited:
+                    say(f"{outage}; waiting {self._patience:g} s for it (hub.patience)")
+                    waited = True
+                time.sleep(min(_ASK_AGAIN, left))
+                continue
+            if waited:
+                say("the hub answers again")
+                self._last_ended = time.monotonic()
+            return waited
 
 
 def _outage(endpoint: str, error: HubError, what: str | None) -> HubOutage:

@@ -18,6 +18,9 @@ from samplers.placement import OffloadSetting, Placement, plan_placement
 from samplers.registry import load_sampler
 from shards.statuses import Status, UnitFailure
 
+_HALF_WAY = (Status.oom, Status.crashed)
+"""What a failure that ended a call is recorded as."""
+
 
 @dataclass(frozen=True)
 class _Loaded:
@@ -98,9 +101,13 @@ class LoadedGenerator:
             self._loaded = None
 
     def forget(self, failure: UnitFailure) -> None:
-        """Keep nothing that was left half-way: a call that runs out of memory can leave a shared part lifted to another
-        precision."""
-        if failure.status is Status.oom:
+        """Keep nothing that was left half-way: a call that raises leaves the shared VAE lifted to another precision,
+        and every generator that were given it next would fail for it.
+
+        Failures that name a fault of the files or of the call's arguments come before or between calls: what is
+        resident is as it was, and stays.
+        """
+        if failure.status in _HALF_WAY:
             self.let_go()
             self.components = ComponentStore()
 

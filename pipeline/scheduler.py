@@ -16,7 +16,7 @@ from dataclasses import replace
 from enum import Enum
 
 from manifests.unit import UnitSpec
-from pipeline.blame import BEFORE_THE_FIRST_IMAGE, LOST_UNITS, Blame
+from pipeline.blame import BEFORE_THE_FIRST_IMAGE, LOST_UNITS, THE_HUBS_WORD, Blame
 from pipeline.deaths import FATAL_SIGNALS, DeathLog, Deaths
 from pipeline.second_tries import SecondTries
 from pipeline.tasks import Died, Done, Failed, Task
@@ -123,7 +123,7 @@ class Scheduler:
             verdict = self._judge_failure(outcome, worker)
         else:
             self._queue.resume(task.group)
-            self._blame.done(task.group)
+            self._blame.done(task.group, worker, outcome.host)
             verdict = Verdict.COMMIT
         if verdict is not Verdict.RETRY:
             self._failures.pop(task.id, None)
@@ -142,6 +142,16 @@ class Scheduler:
         self.running -= 1
         self._again.add(task, self._leased_to.pop(task.id))
 
+    def suspicious(self, worker: int) -> bool:
+        """Whether a worker fails whatever it is given, of which nothing else is known to fail."""
+        return self._blame.suspicious(worker)
+
+    def dismiss(self, worker: int) -> None:
+        """Let what failed on this worker count for nothing."""
+        self._blame.dismiss(worker)
+        for task_id in self._again.failed_at(worker):
+            self._failures.pop(task_id, None)
+
     def _judge_failure(self, failure: Failed, worker: int) -> Verdict:
         task, reason = failure.task, failure.reason
         if reason.status is Status.oom and isinstance(task.work, UnitSpec):
@@ -151,12 +161,16 @@ class Scheduler:
             return Verdict.RETRY
         self._failures[task.id] = failures = self._failures.get(task.id, 0) + 1
         worked = self._blame.worked(task.group)
-        if failures < self._attempts and (worked or reason.retry is Retry.retry):
+        credible = self._blame.failed(task.group, worker, failure.host, self._at) or len(self._at) <= 1
+        may_pass = worked or not credible or reason.retry is Retry.retry
+        most = self._attempts if credible else 2 * self._attempts
+        if failures < most and may_pass and reason not in THE_HUBS_WORD:
             self._try_again(task, worker)
             if not worked and reason in BEFORE_THE_FIRST_IMAGE:
                 self._queue.suspend(task.group)  # its other units would go the same way
             return Verdict.RETRY
-        self._blame.lost(task.group, reason, failure.detail)
+        if credible or reason in THE_HUBS_WORD:
+            self._blame.lost(task.group, reason, failure.detail)
         return Verdict.GIVE_UP
 
     def _judge_memory(self, failure: Failed, batch_size: int) -> Verdict:
@@ -238,10 +252,10 @@ class Scheduler:
             return task
         if (task := self._queue.other(worker)) is not None:
             return task
-        if (task := self._again.take(self._again.groups, worker, anyone=True)) is not None:
-            return task  # it failed here before; but there is nothing else to do
         if self.running:
             return None
+        if (task := self._again.take(self._again.groups, worker, anyone=True)) is not None:
+            return task  # it failed here before; but there is nobody else to take it
         if self._alone:
             return self._alone.popleft()
         # Of a suspended generator, one unit at a time: whether another of its units survives.

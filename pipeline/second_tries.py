@@ -31,6 +31,10 @@ class SecondTries:
         """Forget where a task has failed: it came to its end."""
         self._failed_at.pop(task.id, None)
 
+    def failed_at(self, worker: int) -> list[str]:
+        """Return the ids of tasks that have failed on the worker."""
+        return [task for task, workers in self._failed_at.items() if worker in workers]
+
     def take(self, groups: Iterable[str], worker: int, *, anyone: bool) -> Task | None:
         """Return the first task of these groups that did not fail on the worker, or any with `anyone`."""
         for group in groups:

@@ -45,9 +45,10 @@ class Worker:
         """Pin threads and choose reproducible kernels; from here on this process samples.
 
         Raises:
-            InputError: this process has no such device, or cannot spool. Asked first: then nothing has changed yet.
+            InputError: this process has no such device, none of the GPUs that it is to have, or cannot spool. Asked
+                first: then nothing has changed yet.
         """
-        check_device("execute.device", cast(DeviceName, config.device))
+        check_device("execute.device", cast(DeviceName, config.device), gpus=config.gpus_per_worker)
         with disk_refusals(config.spool):
             self._spool = own_spool(config.spool)
         pin_threads(config.cpu_threads)

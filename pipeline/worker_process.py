@@ -16,8 +16,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -47,6 +47,7 @@ class WorkerProcess:
         self._name = name
         self._child: ChildProcess | None = None
         self._spares: deque[ChildProcess] = deque()
+        self._undead: list[ChildProcess] = []
         self._started = 0
         self._group: str | None = None
 
@@ -69,23 +70,26 @@ class WorkerProcess:
         """Start the child.
 
         Raises:
-            InputError: the spool cannot be written.
+            InputError: the spool cannot be written, or this machine starts no process.
         """
-        self._child = self._new(standby=False)
+        with _machine_refusals():
+            self._child = self._new(standby=False)
 
     def run(self, task: Task, *, fresh: bool = False) -> Outcome:
-        """Run one task and return its outcome; `fresh` asks for a child that has run nothing yet."""
+        """Run one task and return its outcome; `fresh` asks for a child that has run nothing yet.
+
+        An InputError is the outcome, too, when this machine starts no process, or a child that was killed is still
+        there: it may hold the GPU or a file system.
+        """
         try:
-            child = self._child_for(task, fresh)
-            try:
-                outcome = child.run(task, self._refill)  # not before: a spare shall not slow the start of this one
-            except (EOFError, ConnectionError):
-                death = Died(task, child.death_signal(), child.log_tail())
-                self._drop()
-                return death
-            self._refill()
+            with _machine_refusals():
+                child = self._child_for(task, fresh)
+                outcome = self._outcome_of(child, task)
         except InputError as refusal:
             return refusal
+        if isinstance(outcome, Died):
+            return outcome
+        self._refill()
         self._group = task.group
         if isinstance(outcome, Done | Failed):
             outcome = replace(outcome, log_tail=child.log_tail())
@@ -99,12 +103,24 @@ class WorkerProcess:
         """End the child and the spares now."""
         self._drop()
         while self._spares:
-            self._spares.popleft().forget()
+            self._end(self._spares.popleft())
+
+    def _outcome_of(self, child: ChildProcess, task: Task) -> Outcome:
+        try:
+            return child.run(task, self._refill)  # not before: a spare shall not slow the start of this one
+        except (EOFError, ConnectionError):
+            death = Died(task, child.death_signal(), child.log_tail())
+            self._drop()
+            return death
+        except BaseException:
+            self._drop()  # its answer may be on the way, and would be taken for the next task's
+            raise
 
     def _child_for(self, task: Task, fresh: bool) -> ChildProcess:
         child = self._child
         if child is None or not child.alive or (fresh and child.tasks_run) or self._is_worn(child, task):
             self._drop()
+            self._refuse_beside_undead()
             child = self._child = self._spare() or self._new(standby=False)
         return child
 
@@ -121,12 +137,23 @@ class WorkerProcess:
             spare = self._spares.popleft()
             if spare.alive:
                 return spare
-            spare.forget()
+            self._end(spare)
         return None
 
     def _refill(self) -> None:
-        while len(self._spares) < self._config.spares:
-            self._spares.append(self._new(standby=True))
+        """Start the spares that are missing. No task fails because one cannot be had: the next one asks again."""
+        with suppress(InputError, OSError):
+            while len(self._spares) < self._config.spares:
+                self._spares.append(self._new(standby=True))
+
+    def _refuse_beside_undead(self) -> None:
+        self._undead = [child for child in self._undead if child.alive]
+        if self._undead:
+            numbers = ", ".join(str(child.pid) for child in self._undead)
+            raise InputError(
+                f"{socket.gethostname()}: worker process {numbers} does not end, although it was killed: a GPU or a "
+                "file system of this machine does not answer; mend that, or restart the machine"
+            )
 
     def _new(self, *, standby: bool) -> ChildProcess:
         self._started += 1
@@ -134,9 +161,29 @@ class WorkerProcess:
         return ChildProcess(self._config, log, standby=standby)
 
     def _drop(self) -> None:
-        if self._child is not None:
-            self._child.forget()
-            self._child = None
+        child, self._child = self._child, None
+        if child is not None:
+            self._end(child)
+
+    def _end(self, child: ChildProcess) -> None:
+        child.forget()
+        if child.alive:
+            self._undead.append(child)
+
+
+@contextmanager
+def _machine_refusals() -> Iterator[None]:
+    """What the system denies the parent (memory for a process, open files) is the machine's trouble: no unit's fault.
+
+    Raises:
+        InputError: naming the machine.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{socket.gethostname()}: no worker process can run here: {error}; mend the machine"
+        ) from error
 
 
 def main(descriptor: int, parent: int, standby: bool) -> None:

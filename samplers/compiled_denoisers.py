@@ -11,9 +11,9 @@ back to other kernels in silence would make bytes depend on what a worker happen
 
 import gc
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,16 +38,21 @@ _kept: dict[str, _Kept] = {}
 """Component's name -> the compiled module. Of the process, as torch's own store of compiled code is."""
 
 
-def adopt_compiled(pipeline: Any, device: str) -> tuple[str, ...]:
+def adopt_compiled(pipeline: Any, device: str, names: Collection[str]) -> tuple[str, ...]:
     """Give the pipeline compiled denoisers on `device`: kept ones with its weights, else its own, compiled and kept.
 
-    Compiling itself happens at the first call with each shape. A denoiser that an adapter was put into is left alone.
+    Compiling itself happens at the first call with each shape.
+
+    Args:
+        names: of the denoisers to compile. Each must be the pipeline's alone and stay as it is: the next model's
+            weights are copied into it. So one that others share, or that an adapter is for, may not be among them,
+            whether the adapter changed it or not.
 
     Returns:
         The names of the components that are compiled.
     """
-    components = {name: getattr(pipeline, name, None) for name in DENOISERS}
-    chosen = {name: module for name, module in components.items() if _compilable(module)}
+    components = {name: getattr(pipeline, name, None) for name in DENOISERS if name in names}
+    chosen = {name: module for name, module in components.items() if isinstance(module, nn.Module)}
     makes = {name: _make(module, device) for name, module in chosen.items()}
     reusable = {name for name, make in makes.items() if _is_free(name, make)}
     if reusable != makes.keys():
@@ -83,10 +88,6 @@ def copy_tensors(source: nn.Module, target: nn.Module) -> None:
     targets = dict(_tensors(target))
     for name, tensor in _tensors(source):
         targets[name].copy_(tensor)
-
-
-def _compilable(module: object) -> TypeGuard[nn.Module]:
-    return isinstance(module, nn.Module) and not getattr(module, "peft_config", None)
 
 
 def _compile(module: nn.Module) -> None:

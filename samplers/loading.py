@@ -126,7 +126,7 @@ def _load(
     if spec.packaging in _ADAPTERS:
         adapter = _ADAPTERS[spec.packaging][1](spec, folder, pipeline)
         options |= adapter.record
-    options |= place(pipeline, placement)
+    options |= place(pipeline, placement, [name for name in modules if loader.compiles(name)])
     return LoadedPipeline(pipeline, options, adapter, undo.pop_all().close)
 
 
@@ -171,13 +171,12 @@ def _is_shared(part: Component, spec: GeneratorSpec, loader: ModuleLoader) -> bo
     """Whether this component of the folder with model_index.json is taken from the store, if it has to be loaded.
 
     Of an adapter's base all is, and what a checkpoint takes of its base. Otherwise text and image encoders and
-    autoencoders are shared between repos; denoisers hardly ever are.
+    autoencoders are shared between repos; denoisers hardly ever are. What will be compiled is not, whosever it is.
     """
-    if part.weights is None or part.name == spec.component:
+    if part.weights is None or part.name == spec.component or loader.compiles(part.name):
         return False
     if spec.packaging in _ADAPTERS:
-        # Compiling replaces the weights of a denoiser by the next model's, so that one cannot be everybody's.
-        return not loader.compiles(part.name)
+        return True
     if spec.packaging == "single-file":
         return is_taken(part, spec)
     return issubclass(part.type, transformers.PreTrainedModel) or part.type.__module__.startswith(

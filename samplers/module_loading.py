@@ -71,11 +71,13 @@ class ModuleLoader:
     def load(self, component: Component, *, shared: bool, alone: bool = False) -> nn.Module:
         """Load a component, or get it from the store when it is `shared`; `alone` when it will be changed for a while.
 
+        What will be compiled is never shared: the next model's weights are copied into it.
+
         Raises:
             UnitFailure: as `load_module`.
         """
         device = self.device(component.name)
-        if not shared:
+        if not shared or self.compiles(component.name):
             return load_module(component, self.dtype, device)
         load = partial(load_module, component, self.dtype, device)
         return self._lease.fetch(self.key(component), load, alone=alone or self.alone)

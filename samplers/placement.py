@@ -5,7 +5,7 @@ costs time and changes no byte, and it is chosen by the device at hand, while pr
 """
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -85,11 +85,14 @@ def plan_placement(
     return Placement(device, offload, compile and offload == "none", idle)
 
 
-def place(pipeline: Any, placement: Placement) -> dict[str, Any]:
+def place(pipeline: Any, placement: Placement, compilable: Collection[str] = ()) -> dict[str, Any]:
     """Move the pipeline's modules to the device or have them moved when they run, and compile what shall be.
 
     Modules may be anywhere before, and may carry the hooks of an earlier placement. Denoisers that will be compiled
     should be in main memory still: then the device never holds two of them.
+
+    Args:
+        compilable: names of the denoisers that nobody else has and no adapter is for; no other is compiled.
 
     Returns:
         The JSON-ready record for `call_kwargs.load`: `offload`, and in `compiled` the names of compiled components.
@@ -104,7 +107,7 @@ def place(pipeline: Any, placement: Placement) -> dict[str, Any]:
     with load_failures(f"moving to {placement.device}"):
         _remove_hooks(pipeline)
         if placement.compile and offload == "none":
-            compiled = adopt_compiled(pipeline, placement.device)
+            compiled = adopt_compiled(pipeline, placement.device, compilable)
         else:
             release_compiled()
         if offload == "none":

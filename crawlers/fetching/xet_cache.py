@@ -6,6 +6,7 @@ and verified whole, so chunks of it are of no further use.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from crawlers.fetching.file_locks import cache_locks
@@ -27,7 +28,13 @@ def xet_environment(cache_dir: Path) -> dict[str, str]:
 
 
 def sweep_xet(cache_dir: Path) -> None:
-    """Remove all files of the library's caches; whoever has one open keeps it until he closes it."""
-    for path in xet_folder(cache_dir).rglob("*"):
-        if path.is_symlink() or not path.is_dir():
-            path.unlink(missing_ok=True)
+    """Remove all files of the library's caches; whoever has one open keeps it until he closes it.
+
+    What cannot be removed stays: another user's file, or one that NFS keeps for a process that has it open. The disk
+    budget counts it, and a download must not fail for it.
+    """
+    for folder, folders, files in os.walk(xet_folder(cache_dir)):
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in (*files, *links):
+            with suppress(OSError):
+                (Path(folder) / name).unlink()

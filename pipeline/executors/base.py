@@ -24,8 +24,12 @@ class Executor(Protocol):
     def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
         """Give an idle worker a task; `fresh` asks for a worker that has run nothing yet."""
 
-    def wait(self) -> tuple[int, Outcome] | None:
-        """Block until a task ends and return its worker and outcome, or None when a worker came up before that."""
+    def starting(self) -> bool:
+        """Whether workers are still to come up."""
+
+    def wait(self, timeout: float | None = None) -> tuple[int, Outcome] | None:
+        """Block until a task ends and return its worker and outcome; None when a worker came up before that, or after
+        `timeout` seconds."""
 
     def close(self) -> None:
         """End the workers, running tasks included; nothing they publish afterwards is committed."""

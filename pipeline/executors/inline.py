@@ -25,8 +25,8 @@ class InlineExecutor:
     A worker pins threads and chooses kernels for its whole process; `close` puts them back, so that what the driver
     does later, such as training, does not depend on the executor.
 
-    A model that crashes takes the driver with it. Then the next driver knows under which unit, and quarantines that
-    unit as if a worker of its own had died.
+    A model that crashes takes the driver with it, and one that breaks the device ends the run. Then the next driver
+    knows under which unit, and quarantines that unit as if a worker of its own had died.
 
     Args:
         deaths: folder where the unit under way is noted.
@@ -68,11 +68,14 @@ class InlineExecutor:
                 self._worker.close()
                 self._worker = Worker(self._config)
                 return
-        if isinstance(outcome, Failed) and outcome.reason is Reason.device_lost:
-            raise DeviceLost(f"execute.device: {outcome.detail}; the same command goes on from here")
+            if isinstance(outcome, Failed) and outcome.reason is Reason.device_lost:
+                raise DeviceLost(f"execute.device: {outcome.detail}; the same command goes on from here")
         self._outcome = outcome
 
-    def wait(self) -> tuple[int, Outcome]:
+    def starting(self) -> bool:
+        return False
+
+    def wait(self, timeout: float | None = None) -> tuple[int, Outcome]:
         outcome = self._outcome
         if outcome is None:
             raise RuntimeError("wait() without a submitted task")

@@ -13,20 +13,13 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import ray
-from ray.exceptions import (
-    LocalRayletDiedError,
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    RayActorError,
-    RayError,
-    WorkerCrashedError,
-)
+from ray.exceptions import RayError, RayTaskError
 
 from manifests.errors import InputError
 from pipeline.config import ExecuteConfig
 from pipeline.executors.ray_capacity import check_capacity
 from pipeline.executors.ray_probe import probe
+from pipeline.executors.ray_restarts import Restarts
 from pipeline.progress import say
 from pipeline.tasks import Died, Outcome, Task
 from pipeline.worker_config import WorkerConfig
@@ -38,15 +31,6 @@ FAILED_STARTS = 3
 """Workers in a row that died before their first answer: then the cluster cannot run them at all."""
 PATIENCE = 15.0
 """Seconds without any worker after which we say what we wait for."""
-LOST = (
-    RayActorError,
-    OutOfMemoryError,
-    NodeDiedError,
-    LocalRayletDiedError,
-    ObjectLostError,
-    WorkerCrashedError,
-)
-"""What Ray answers when the actor that held a task, or its node, is gone."""
 
 
 class RayWorker:
@@ -89,6 +73,7 @@ class RayExecutor:
         self._answers: SimpleQueue[Future[Any]] = SimpleQueue()
         self._starts = 0
         self._failed_starts = 0
+        self._restarts = Restarts()
         self._came_up = False
         self._refused: set[int] = set()
         self._owns_cluster = False
@@ -121,17 +106,22 @@ class RayExecutor:
         del self._idle[worker]
         self._running[self._ask(self._actors[worker].run.remote(task, fresh))] = (worker, task)
 
-    def wait(self) -> tuple[int, Outcome] | None:
-        answer = self._next_answer()
+    def starting(self) -> bool:
+        return bool(self._starting) or self._restarts.waiting
+
+    def wait(self, timeout: float | None = None) -> tuple[int, Outcome] | None:
+        answer = self._next_answer(timeout)
+        if answer is None:
+            return None
         if answer in self._starting:
             self._take_start(answer)
             return None
         worker, task = self._running.pop(answer)
         try:
             outcome: Outcome = answer.result()
-        except LOST as error:
+        except RayError as error:  # actor or node is gone, has no place any more, or met what it does not know
             self._replace(worker)
-            return worker, Died(task, 0, _first_line(error))
+            return worker, Died(task, 0, _cause(error) if isinstance(error, RayTaskError) else _first_line(error))
         self._idle[worker] = None
         return worker, outcome
 
@@ -187,13 +177,17 @@ class RayExecutor:
         future.add_done_callback(self._answers.put)
         return future
 
-    def _next_answer(self) -> Future[Any]:
+    def _next_answer(self, timeout: float | None) -> Future[Any] | None:
         started, said = time.monotonic(), False
         while True:
+            for worker in self._restarts.take_due():
+                self._create(worker)
             try:
                 answer = self._answers.get(timeout=1.0)  # a short wait keeps Ctrl-C answered
             except Empty:
-                if not self._running and not said and time.monotonic() - started > PATIENCE:
+                if timeout is not None and time.monotonic() - started >= timeout:
+                    return None
+                if self._starting and not self._running and not said and time.monotonic() - started > PATIENCE:
                     free = ray.available_resources()
                     say(
                         "workers: waiting for the cluster, which has no room yet: "
@@ -205,8 +199,11 @@ class RayExecutor:
                 return answer
 
     def _replace(self, worker: int) -> None:
-        ray.kill(self._actors[worker], no_restart=True)  # we may only have lost sight of it
+        self._remove(worker)
         self._create(worker)
+
+    def _remove(self, worker: int) -> None:
+        ray.kill(self._actors.pop(worker), no_restart=True)  # we may only have lost sight of it
 
     def _take_start(self, answer: Future[Any]) -> None:
         """Take a worker's first answer; from then on it is idle.
@@ -217,14 +214,19 @@ class RayExecutor:
         worker = self._starting.pop(answer)
         try:
             refusal: InputError | None = answer.result()
-        except LOST as error:
+        except RayError as error:
             self._failed_starts += 1
             if not self._came_up and self._failed_starts >= FAILED_STARTS:
                 raise InputError(
                     f"execute.executor: Ray workers die at their start; is this version of commforge installed on "
                     f"every node? {_cause(error)}"
                 ) from error
-            self._replace(worker)
+            if not self._came_up:
+                self._replace(worker)
+                return
+            self._remove(worker)
+            pause = self._restarts.failed(worker)
+            say(f"workers: worker {worker} died at its start; the next try is in {pause:g} s: {_cause(error)}")
             return
         if refusal is not None:
             self._refused.add(worker)
@@ -233,6 +235,7 @@ class RayExecutor:
             say(f"workers: worker {worker} gets no work: {refusal}")
             return
         self._came_up = True
+        self._restarts.came_up(worker)
         self._idle[worker] = None
 
 

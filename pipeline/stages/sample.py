@@ -17,7 +17,7 @@ from pipeline.context import RunContext, open_run
 from pipeline.driver import drive
 from pipeline.exit_codes import ExitCode
 from pipeline.given_up import failure_reason
-from pipeline.hub_outage import wait_for_hub
+from pipeline.hub_outage import HubOutages
 from pipeline.hub_token import hub_token
 from pipeline.model_tally import tally_models
 from pipeline.progress import say
@@ -126,13 +126,19 @@ def _run(
     outcome: SampleOutcome,
 ) -> None:
     config = context.config
+    outages = HubOutages(config.hub.endpoint, hub_token(), config.hub.patience)
+
+    def excuse(failure: Failed) -> bool:
+        unit = failure.task.work
+        return isinstance(unit, UnitSpec) and outages.excuse(unit.generator.repo_id, failure.seconds)
+
     scheduler = Scheduler(
         plan.groups(),
         config.execute.attempts,
         prefetch=config.hub.prefetch,
         deaths=context.deaths,
-        worked={commit.generator for commit in summaries.values() if any(map(_made, commit.counts))},
-        excuse=lambda failure: _was_out(config, failure),
+        worked=_have_worked(plan, summaries),
+        excuse=excuse,
     )
     said: set[tuple[str, str]] = set()
 
@@ -169,16 +175,14 @@ def _run(
         say(f"sample: {len(tally.bugs)} units met a bug of commforge; please report the last one:\n{tally.bugs[-1]}")
 
 
-def _made(status: str) -> bool:
-    return not Status(status).failed
-
-
-def _was_out(config: RunConfig, failure: Failed) -> bool:
-    """Wait for a hub that answers nobody; tell whether a failed download was the hub's fault."""
-    unit = failure.task.work
-    if not isinstance(unit, UnitSpec):
-        return False
-    return wait_for_hub(config.hub.endpoint, hub_token(), unit.generator.repo_id, config.hub.patience)
+def _have_worked(plan: SamplingPlan, summaries: Mapping[str, CommitSummary]) -> set[str]:
+    """Generators of which units were done at the revision that is sampled now."""
+    revisions = {generator.name: generator.revision for generator in plan.generators}
+    return {
+        commit.generator
+        for commit in summaries.values()
+        if revisions.get(commit.generator) == commit.revision and not all(Status(s).failed for s in commit.counts)
+    }
 
 
 @contextmanager

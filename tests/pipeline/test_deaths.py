@@ -13,6 +13,7 @@ from manifests.generator import GeneratorSpec
 from manifests.unit import UnitSpec
 from pipeline.deaths import DeathLog, InFlight
 from pipeline.given_up import failure_reason
+from pipeline.interruption import DeviceLost
 from pipeline.scheduler import OTHER_DEATHS, Scheduler, Verdict
 from pipeline.tasks import Died, Done, Failed, Task
 from pipeline.work_queue import TaskGroup
@@ -145,6 +146,18 @@ def test_a_driver_that_lives_leaves_nothing(tmp_path: Path) -> None:
     assert DeathLog(folder).of(_tasks("a", 1)[0]) is None
     in_flight.close()
     assert not folder.exists()
+
+
+def test_a_driver_that_lost_its_device_leaves_a_death(tmp_path: Path) -> None:
+    folder, task = tmp_path / "deaths", _tasks("a", 1)[0]
+    for count in (1, 2):
+        in_flight = InFlight(folder)
+        with pytest.raises(DeviceLost), in_flight.unit(task):
+            raise DeviceLost("an illegal access")
+        in_flight.close()
+        deaths = DeathLog(folder).of(task)
+        assert deaths is not None
+        assert (deaths.fatal, deaths.other) == (0, count)
 
 
 def _driver_dies(folder: Path, task: Task) -> None:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +24,7 @@ from crawlers.hub_server.server import HubServer
 from manifests.errors import InputError
 from pipeline import hub_outage
 from pipeline.cli import main
-from pipeline.hub_outage import check_hub_answers, wait_for_hub
+from pipeline.hub_outage import HubOutages, check_hub_answers
 from pipeline.interruption import HubOutage
 from pipeline.stages import crawl as crawl_stage
 from samplers.device_health import device_answers
@@ -173,15 +174,19 @@ def test_a_hub_that_comes_back_is_waited_for(
     monkeypatch.setattr(hub_outage, "_ASK_AGAIN", 0.1)
     with HubServer(hub_folder) as hub:
         endpoint = hub.endpoint
-        assert wait_for_hub(endpoint, None, "owner/gone", 60) is False
+        assert HubOutages(endpoint, None, 60).excuse("owner/gone", 1.0) is False
     with pytest.raises(HubOutage, match="does not answer"):
-        wait_for_hub(endpoint, None, PIXELS, 0.3)
+        HubOutages(endpoint, None, 0.3).excuse(PIXELS, 1.0)
     capsys.readouterr()
     back = HubServer(hub_folder, port=int(endpoint.rsplit(":", 1)[1]))
     timer = threading.Timer(1.0, back.__enter__)
     timer.start()
     try:
-        assert wait_for_hub(endpoint, None, PIXELS, 120) is True
+        outages = HubOutages(endpoint, None, 120)
+        assert outages.excuse(PIXELS, 1.0) is True
+        assert outages.excuse(PIXELS, 60.0) is True, "it began before the outage was over"
+        time.sleep(0.2)
+        assert outages.excuse(PIXELS, 0.1) is False
     finally:
         timer.join()
         back.__exit__(None, None, None)

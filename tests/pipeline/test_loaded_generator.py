@@ -4,6 +4,7 @@ The toy pipelines' networks are small; what they are said to weigh, on the disk 
 and SDXL do. The worker has 48 GiB.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from pipeline.loaded_generator import LoadedGenerator
 from pipeline.memory_plan import activation_bytes, model_bytes
 from pipeline.worker_config import WorkerConfig
 from samplers import component_store, module_loading
+from samplers.base import Batch
 from samplers.component_store import ComponentStore
 from samplers.device_memory import GIB, usable_bytes
 from shards.statuses import Reason, UnitFailure
@@ -118,6 +120,21 @@ class Watched:
         return sum(entry.bytes for entry in self.loaded.components._entries.values() if not entry.holders)
 
 
+def _config(folder: Path) -> WorkerConfig:
+    return WorkerConfig(
+        dataset=folder,
+        spool=folder,
+        endpoint="",
+        token=None,
+        cache=None,
+        download_timeout=1,
+        unit_timeout=1,
+        cpu_threads=1,
+        device="cpu",
+        worker_memory=MEMORY,
+    )
+
+
 @pytest.fixture
 def worker(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     loads: Counter[str] = Counter()
@@ -135,22 +152,10 @@ def worker(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     kept: list[nn.Module] = []
     monkeypatch.setattr(module_loading, "load_module", watched)
     monkeypatch.setattr(component_store, "module_bytes", lambda module: weights[id(module)])
-    config = WorkerConfig(
-        dataset=tmp_path,
-        spool=tmp_path,
-        endpoint="",
-        token=None,
-        cache=None,
-        download_timeout=1,
-        unit_timeout=1,
-        cpu_threads=1,
-        device="cpu",
-        worker_memory=MEMORY,
-    )
     monkeypatch.setattr("samplers.device_memory.main_memory", lambda: 8 * MEMORY)
     threads = torch.get_num_threads()
     cache = Cache(root)
-    loaded = LoadedGenerator(config, cast(ModelCache, cache), "cpu")
+    loaded = LoadedGenerator(_config(tmp_path), cast(ModelCache, cache), "cpu")
     yield Watched(loaded, cache, loads)
     loaded.let_go()
     assert all(files.released for files in cache.given)
@@ -203,6 +208,46 @@ def test_a_call_that_ran_out_of_memory_leaves_nothing(worker: Watched) -> None:
     assert isinstance(worker.loaded.components, ComponentStore)
     worker.sample("lora")
     assert set(worker.loads.values()) == {2}
+
+
+@pytest.mark.parametrize("reason", [Reason.corrupt_weights, Reason.call_signature, Reason.no_keys_loaded])
+def test_a_generator_that_is_broken_itself_costs_the_others_nothing(worker: Watched, reason: Reason) -> None:
+    worker.sample("lora")
+    worker.loaded.forget(UnitFailure(reason, "no model"))
+    worker.sample("kohya")
+    assert worker.loads == FLUX_LOADED_ONCE
+
+
+def test_a_decoding_that_failed_once_fails_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SDXL's VAE decodes in float32 and is cast back afterwards: but not when the decoding raised, whatever it was."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        toy_unet_pipelines.build_stable_diffusion_xl(tmp_path / name, 0)
+        file = tmp_path / name / "vae" / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"force_upcast": True}))
+    loaded = LoadedGenerator(_config(tmp_path), cast(ModelCache, Cache(tmp_path)), "cpu")
+    units = {name: unit_of(name, dtype="float16") for name in ("first", "second")}
+
+    def sampled(name: str) -> Any:
+        sampler: Any = loaded.sampler(units[name], lambda: None)
+        (image,) = sampler.sample(Batch.padded(units[name].draws, 1))
+        return sampler._pipeline.vae, image.raw_issue
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR")
+
+    vae, issue = sampled("first")
+    assert (vae.dtype, issue) == (torch.float16, None)
+    with monkeypatch.context() as once, pytest.raises(UnitFailure) as failure:
+        once.setattr(type(vae.decoder), "forward", broken)
+        sampled("first")
+    assert failure.value.reason is Reason.sampling_error
+    assert vae.dtype is torch.float32, "nothing was left half-way, so this test shows nothing"
+    loaded.forget(failure.value)
+    for name in ("second", "first"):
+        vae, issue = sampled(name)
+        assert (vae.dtype, issue) == (torch.float16, None)
+    loaded.let_go()
 
 
 def test_the_same_generator_is_not_loaded_again(worker: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

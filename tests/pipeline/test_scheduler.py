@@ -298,10 +298,12 @@ def test_every_task_ends_exactly_once_and_nobody_idles_whatever_happens(sizes, w
         left -= len(foregone)
         waiting = left - len(running)
         if len(running) < workers and waiting:
-            # The only work that may wait while somebody is free: last chances, which nobody else may disturb.
+            # The only work that may wait while somebody is free: last chances, which nobody else may disturb, and
+            # what failed on those who are free, and shall be tried by another.
             assert running, "nothing runs, and nobody is given what is left"
             assert (
                 scheduler.quarantined
+                or scheduler._again
                 or any(task.attempt >= OTHER_DEATHS for task in running.values())
                 or any(count == OTHER_DEATHS - 1 for count in _deaths(scheduler))
             )

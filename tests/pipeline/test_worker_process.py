@@ -169,7 +169,13 @@ class _OneWorker:
     def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
         self._outcome = self._worker.run(task, fresh=fresh)
 
-    def wait(self) -> tuple[int, Outcome]:
+    def up(self) -> set[int]:
+        return {0}
+
+    def starting(self) -> bool:
+        return False
+
+    def wait(self, timeout: float | None = None) -> tuple[int, Outcome]:
         assert self._outcome is not None
         return 0, self._outcome
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from samplers import compiled_denoisers
-from samplers.compiled_denoisers import adopt_compiled, copy_tensors, release_compiled
+from samplers.compiled_denoisers import DENOISERS, adopt_compiled, copy_tensors, release_compiled
 from samplers.placement import Placement, place
 
 
@@ -61,7 +61,7 @@ def _graphs() -> int:
 
 def test_the_second_model_compiles_nothing_and_equals_a_fresh_compile() -> None:
     first = _load(1)
-    assert place(first, Placement("cpu", compile=True)) == {"offload": "none", "compiled": ["unet"]}
+    assert place(first, Placement("cpu", compile=True), DENOISERS) == {"offload": "none", "compiled": ["unet"]}
     images = {"first": _images(first)}
     module = first.unet
     compiled = _graphs()
@@ -70,7 +70,7 @@ def test_the_second_model_compiles_nothing_and_equals_a_fresh_compile() -> None:
 
     second = _load(2)
     weights = {name: tensor.clone() for name, tensor in second.unet.state_dict().items()}
-    place(second, Placement("cpu", compile=True))
+    place(second, Placement("cpu", compile=True), DENOISERS)
     assert second.unet is module
     assert second.unet.state_dict().keys() == weights.keys()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in second.unet.state_dict().items())
@@ -79,14 +79,14 @@ def test_the_second_model_compiles_nothing_and_equals_a_fresh_compile() -> None:
     del second
 
     again = _load(1)
-    place(again, Placement("cpu", compile=True))
+    place(again, Placement("cpu", compile=True), DENOISERS)
     assert torch.equal(_images(again), images["first"]) and _graphs() == compiled
     del again, module
     release_compiled()
     torch.compiler.reset()
 
     fresh = _load(2)
-    place(fresh, Placement("cpu", compile=True))
+    place(fresh, Placement("cpu", compile=True), DENOISERS)
     assert torch.equal(_images(fresh), images["second"]) and _graphs() > compiled
     assert not torch.equal(images["first"], images["second"])
 
@@ -94,22 +94,22 @@ def test_the_second_model_compiles_nothing_and_equals_a_fresh_compile() -> None:
 def test_a_module_in_use_is_never_taken() -> None:
     first, second = _load(1), _load(2)
     before = {name: tensor.clone() for name, tensor in first.unet.state_dict().items()}
-    adopt_compiled(first, "cpu")
-    adopt_compiled(second, "cpu")
+    adopt_compiled(first, "cpu", DENOISERS)
+    adopt_compiled(second, "cpu", DENOISERS)
     assert first.unet is not second.unet
     assert all(torch.equal(tensor, before[name]) for name, tensor in first.unet.state_dict().items())
 
 
 def test_a_user_in_a_reference_cycle_is_gone_all_the_same() -> None:
     first = _load(1)
-    adopt_compiled(first, "cpu")
+    adopt_compiled(first, "cpu", DENOISERS)
     module = first.unet
     first.itself = first
     gc.disable()
     try:
         del first
         second = _load(2)
-        adopt_compiled(second, "cpu")
+        adopt_compiled(second, "cpu", DENOISERS)
     finally:
         gc.enable()
     assert second.unet is module
@@ -118,7 +118,7 @@ def test_a_user_in_a_reference_cycle_is_gone_all_the_same() -> None:
 def test_another_config_precision_or_device_is_another_make() -> None:
     def module_after(seed: int, dtype: torch.dtype, device: str, **config: Any) -> nn.Module:
         pipeline = _load(seed, **config).to(dtype=dtype)
-        adopt_compiled(pipeline, device)
+        adopt_compiled(pipeline, device, DENOISERS)
         unet: nn.Module = pipeline.unet
         return unet
 
@@ -130,18 +130,16 @@ def test_another_config_precision_or_device_is_another_make() -> None:
     assert module_after(1, torch.bfloat16, "meta") is not half
 
 
-def test_an_adapted_denoiser_is_left_alone() -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
+def test_a_denoiser_that_is_not_named_is_left_alone() -> None:
+    """Nothing about a module says whether others have it too; who loaded it knows."""
     pipeline = _load(1)
-    inject_adapter_in_model(LoraConfig(r=2, target_modules=["mix"]), pipeline.unet)
-    pipeline.unet.peft_config = {"default": LoraConfig(r=2)}  # as diffusers' loader leaves it
     assert place(pipeline, Placement("cpu", compile=True))["compiled"] == []
     assert pipeline.unet._compiled_call_impl is None
+    assert not compiled_denoisers._kept
 
 
 def test_nothing_is_kept_while_nothing_is_compiled() -> None:
-    adopt_compiled(_load(1), "cpu")
+    adopt_compiled(_load(1), "cpu", DENOISERS)
     assert compiled_denoisers._kept
     place(_load(2), Placement("cpu"))
     assert not compiled_denoisers._kept

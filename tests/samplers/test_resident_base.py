@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from manifests.generator import GeneratorSpec
-from pipeline.demo.toy_adapter_weights import LORA_FILE
+from pipeline.demo.toy_adapter_weights import KOHYA_FILE, LORA_FILE
 from samplers.base import Sampler
 from samplers.compiled_denoisers import release_compiled
 from samplers.component_store import ComponentStore
@@ -224,6 +224,44 @@ def test_a_compiled_denoiser_is_never_the_resident_one(
     assert json.loads(sampler.call_record(2))["load"]["compiled"] == compiled
     assert store.count == resident and (sampler._pipeline.unet in _modules(store)) is (not compiled)
     sampler.close()
+    release_compiled()
+
+
+@pytest.mark.parametrize("half", ["lora_te", "lora_unet"])
+def test_a_finetune_after_a_lora_on_half_of_the_base_leaves_the_base_exact(
+    half: str,
+    packaged_spec: Specs,
+    packaged_folder: Folders,
+    model_folder: Folders,
+    spec_of: Specs,
+    load_packaged: Loader,
+    tmp_path: Path,
+) -> None:
+    """A LoRA of the text encoder alone leaves the UNet plain, and it still is the base of all: were it compiled and
+    kept, the finetune's weights would be copied into it."""
+    file = tmp_path / KOHYA_FILE
+    weights = load_file(packaged_folder("kohya-lora") / KOHYA_FILE)
+    save_file({key: value for key, value in weights.items() if key.startswith(half)}, file)
+    store, compile_ = ComponentStore(), Placement("cpu", compile=True)
+    load_packaged(packaged_spec("lora"), store).close()
+    modules = _modules(store)
+    before = _state(modules)
+    sampler: Any = load_packaged(packaged_spec("kohya-lora"), store, folder=tmp_path, placement=compile_)
+    assert sampler._pipeline.unet in modules
+    assert json.loads(sampler.call_record(2))["load"]["compiled"] == []
+    sampler.close()
+    finetune: Any = load_sampler(
+        spec_of("sd-finetune"),
+        model_folder("sd-finetune"),
+        dtype="float32",
+        device="cpu",
+        components=store,
+        placement=compile_,
+    )
+    assert finetune._pipeline.unet not in modules
+    assert json.loads(finetune.call_record(2))["load"]["compiled"] == ["unet"]
+    assert _state(modules) == before
+    finetune.close()
     release_compiled()
 
 

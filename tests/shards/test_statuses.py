@@ -7,7 +7,7 @@ from shards.statuses import Reason, Retry, Status, UnitFailure
 
 def test_every_reason_has_a_status_and_every_status_a_reason() -> None:
     assert {reason.status for reason in Reason} == set(Status)
-    assert len(Reason) == 29 and len(Status) == 11
+    assert len(Reason) == 31 and len(Status) == 11
 
 
 def test_failed_statuses_are_those_without_an_image() -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from fetching import PIPELINE_FILES, UNET, bodies, files_in, hub_revision, partials, wait_until
 
@@ -44,6 +45,11 @@ def repos(cache: Path) -> set[str]:
     """Return the repos that are complete."""
     receipts = cache.glob(f"models--*/commforge/{'[0-9a-f]' * 40}-*.json")
     return {path.parents[1].name.removeprefix("models--a--") for path in receipts}
+
+
+def _downloads() -> set[psutil.Process]:
+    """The download processes of this one."""
+    return {p for p in psutil.Process().children() if "crawlers.fetching.download_process" in p.cmdline()}
 
 
 def test_what_was_fetched_ahead_is_there_at_once(hub_folder: Any, tmp_path: Path) -> None:
@@ -180,14 +186,13 @@ def test_a_model_that_never_fits_and_a_cache_that_is_full_of_others(hub_folder: 
 
 
 def test_a_killed_download_process_is_a_failure_and_the_next_fetch_works(hub_folder: Any, tmp_path: Path) -> None:
-    import psutil
-
+    others = _downloads()
     hub_folder.sd("a/slow", unet=large("slow"), behaviour={"bytes_per_second": 50_000})
     with HubServer(hub_folder.root) as hub, models_of(hub, tmp_path / "cache") as models:
         slow = spec(hub, "a/slow")
         models.prefetch([slow])
         wait_until(lambda: max(partials(tmp_path / "cache").values(), default=0) > BLOB / 10)
-        [child] = [p for p in psutil.Process().children() if "crawlers.fetching.download_process" in p.cmdline()]
+        [child] = _downloads() - others
         os.kill(child.pid, signal.SIGKILL)
         with models.fetch(slow) as held:
             assert files_in(held.folder) == PIPELINE_FILES
@@ -195,11 +200,10 @@ def test_a_killed_download_process_is_a_failure_and_the_next_fetch_works(hub_fol
 
 
 def test_closing_ends_everything(hub_folder: Any, tmp_path: Path) -> None:
-    import psutil
-
+    others = _downloads()
     hub_folder.sd("a/slow", unet=large("slow"), behaviour={"bytes_per_second": 2_000})
     with HubServer(hub_folder.root) as hub:
         with models_of(hub, tmp_path / "cache") as models:
             models.prefetch([spec(hub, "a/slow")])
             wait_until(lambda: partials(tmp_path / "cache"))
-        assert not [p for p in psutil.Process().children() if "crawlers.fetching.download_process" in p.cmdline()]
+        assert not _downloads() - others

@@ -1,5 +1,6 @@
 """What the Xet library keeps: nothing, and never outside the folder that the disk budget measures."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from fetching import order
 from crawlers.fetching.cache_contents import CacheContents, total_bytes
 from crawlers.fetching.downloader import download_environment
 from crawlers.fetching.model_cache import ModelCache
-from crawlers.fetching.xet_cache import xet_folder
+from crawlers.fetching.xet_cache import sweep_xet, xet_folder
 from crawlers.hub.hub_client import DEFAULT_ENDPOINT
 from crawlers.hub_server.server import HubServer
 
@@ -91,3 +92,27 @@ def test_what_it_kept_is_swept_before_the_next_download(hub_folder: Any, tmp_pat
     ):
         assert held.folder.is_dir()
     assert not chunk.exists() and chunk.parent.is_dir()
+
+
+def test_what_cannot_be_removed_fails_no_download_and_hides_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS keeps a file that another process has open; another user's file may not be removed either."""
+    busy = _kept(tmp_path, 10)
+    folder = busy.parent
+    others = [folder.parent / "ab" / "chunk", folder / "zz"]
+    others[0].parent.mkdir()
+    for path in others:
+        path.write_bytes(b"x")
+    link = folder.parent / "to-a-folder"
+    link.symlink_to(folder, target_is_directory=True)
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == busy:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    sweep_xet(tmp_path)
+    assert [path for path in folder.parent.rglob("*") if path.is_symlink() or path.is_file()] == [busy]
