@@ -229,8 +229,8 @@ def test_a_failed_unit_is_made_again_with_the_prompts_it_had_after_the_table_gre
         def idle(self) -> list[int]:
             return [] if self._failed else self._executor.idle()
 
-        def wait(self) -> Any:
-            return (0, self._failed.pop()) if self._failed else self._executor.wait()
+        def wait(self, timeout: float | None = None) -> Any:
+            return (0, self._failed.pop()) if self._failed else self._executor.wait(timeout)
 
     with open_run(config) as context:
         context._executor = Broken(context.executor())
