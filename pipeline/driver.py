@@ -10,7 +10,7 @@ from pipeline.bench import BENCHED_SECONDS, Bench
 from pipeline.events import EventLog
 from pipeline.executors.base import Executor
 from pipeline.given_up import failure_reason
-from pipeline.interruption import Interrupted, Stopped, termination_as_interrupt
+from pipeline.interruption import HubOutage, Interrupted, termination_as_interrupt
 from pipeline.progress import say
 from pipeline.scheduler import Scheduler, Verdict
 from pipeline.tasks import Bug, Died, Done, Failed, Task
@@ -39,16 +39,27 @@ OnDone = Callable[[Done], None]
 OnGivenUp = Callable[[Failed | Died], None]
 
 
-def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: OnDone, on_given_up: OnGivenUp) -> Tally:
+def drive(
+    scheduler: Scheduler,
+    executor: Executor,
+    events: EventLog,
+    on_done: OnDone,
+    on_given_up: OnGivenUp,
+    outlast: Callable[[], None] | None = None,
+) -> Tally:
     """Run every task of the scheduler to its end.
 
     `on_done` and `on_given_up` commit; they run here, one at a time. A worker that refuses for reasons of its machine,
     such as a full disk, is left alone for a while, and so is one where everything fails; the others go on. What nobody
     foresaw ends a unit, not the run.
 
+    Args:
+        outlast: waits until the hub answers, when a worker had no answer; raises HubOutage when that takes too long.
+            By default nothing is waited for.
+
     Raises:
         InputError: every worker that is up refuses; the last one's reason.
-        Stopped: the hub answers nobody, or the device of a worker in this process is lost.
+        Stopped: the hub answers no worker that is up, or the device of one in this process is lost.
         Interrupted: by Ctrl-C or SIGTERM, after the executor was closed.
         RuntimeError: workers meet nothing but bugs of ours; the message is the last one's traceback.
     """
@@ -56,6 +67,8 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
     bench = Bench()
     at_work: dict[int, Task] = {}
     odd: set[str] = set()
+    cut_off: set[int] = set()
+    """Workers that had no answer from the hub the last time; once more, and the trouble is their machine's."""
     try:
         with termination_as_interrupt():
             while not scheduler.finished:
@@ -73,8 +86,13 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
                 task = at_work.pop(worker)
                 if isinstance(outcome, InputError):
                     scheduler.put_back(task)
-                    _refuse(worker, task, outcome, executor, bench, events)
+                    if isinstance(outcome, HubOutage) and outlast is not None and worker not in cut_off:
+                        outlast()
+                        cut_off.add(worker)
+                    else:
+                        _refuse(worker, task, outcome, executor, bench, events)
                     continue
+                cut_off.discard(worker)
                 bug = outcome.traceback if isinstance(outcome, Bug) else None
                 if isinstance(outcome, Bug):
                     odd.add(task.group)
@@ -97,8 +115,6 @@ def drive(scheduler: Scheduler, executor: Executor, events: EventLog, on_done: O
 
 
 def _refuse(worker: int, task: Task, refusal: InputError, executor: Executor, bench: Bench, events: EventLog) -> None:
-    if isinstance(refusal, Stopped):
-        raise refusal
     bench.send(worker, refusal)
     events.write("benched", unit=task.id, group=task.group, worker=worker, detail=str(refusal))
     if (reason := bench.verdict(executor.up(), executor.starting())) is not None:

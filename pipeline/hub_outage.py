@@ -5,6 +5,7 @@ A hub that never answered is another matter: then the address may be wrong, and 
 
 import math
 import time
+from collections.abc import Callable
 
 from crawlers.hub.hub_client import HubClient, unreachable
 from crawlers.hub.hub_errors import HubBusyError, HubError, HubUnreachableError
@@ -62,11 +63,28 @@ class HubOutages:
         """
         if time.monotonic() - seconds < self._last_ended:
             return True
+        return self._waited(lambda: check_hub_answers(self._endpoint, self._token, repo_id))
+
+    def outlast(self) -> None:
+        """Return once the hub answers; at once if it does.
+
+        Raises:
+            HubOutage: the hub answers nobody for longer than `patience`.
+        """
+        self._waited(self._check_listing)
+
+    def _check_listing(self) -> None:
+        try:
+            HubClient(self._endpoint, self._token).check_answers()
+        except HubUnreachableError as error:
+            raise _outage(self._endpoint, error, None) from error
+
+    def _waited(self, check: Callable[[], None]) -> bool:
         deadline = time.monotonic() + self._patience
         waited = False
         while True:
             try:
-                check_hub_answers(self._endpoint, self._token, repo_id)
+                check()
             except HubOutage as outage:
                 left = deadline - time.monotonic()
                 if left <= 0:

@@ -47,6 +47,7 @@ def run_status(root: Path, every: bool = True) -> dict[str, Any]:
     entries = [_entry(tally, tally.state(name in at_work)) for name, tally in tallies.items()]
     states = Counter(entry["state"] for entry in entries)
     missing = sum(tally.missing for tally in tallies.values())
+    again = snapshot.get("images_again", 0) if live else 0
     totals = snapshot.get("totals", {})
     return {
         "name": config.name,
@@ -70,9 +71,10 @@ def run_status(root: Path, every: bool = True) -> dict[str, Any]:
             for name in ("wanted", "ok", "flagged", "degenerate", "failed", "lost", "missing")
         },
         "images_missing": missing,
+        "images_again": again,
         "images_per_second": snapshot.get("images_per_second"),
         "covered_per_second": snapshot.get("covered_per_second"),
-        "eta_seconds": eta_seconds(missing, snapshot.get("covered_per_second")),
+        "eta_seconds": eta_seconds(missing + again, snapshot.get("covered_per_second")),
         "units_committed": len(fakes),
         "bytes_stored": sum(commit.stored for commit in commits),
         "bytes_fetched": totals.get("fetched"),

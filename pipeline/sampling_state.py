@@ -32,7 +32,7 @@ class _Lease:
 
 
 class _Progress(NamedTuple):
-    """One commit: when it was made, the images that were looked at for it, and the missing ones that it covers."""
+    """One commit: when it was made, the images that were looked at for it, and the wanted ones that it covers."""
 
     time: float
     made: int
@@ -40,7 +40,7 @@ class _Progress(NamedTuple):
 
 
 def eta_seconds(missing: int, covered_per_second: float | None) -> float | None:
-    """Return the seconds until no image is missing; None when no rate is known.
+    """Return the seconds until no image is missing, or still to be tried again; None when no rate is known.
 
     The rate is of wanted images that commits cover, with or without success: one image may take several draws, and a
     unit that fails covers its images too.
@@ -56,6 +56,7 @@ class SamplingState:
     Args:
         tallies: what each generator has and lacks at the start.
         units: units that are planned.
+        again: images of units that are tried again: covered already, and yet to come.
         before: the `totals` of an earlier driver's last snapshot, which this one's sums go on from.
         clock: seconds that never go back.
     """
@@ -65,6 +66,7 @@ class SamplingState:
         tallies: dict[str, ModelTally],
         units: int,
         before: Mapping[str, Any] | None = None,
+        again: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lock = Lock()
@@ -79,6 +81,7 @@ class SamplingState:
             self._reasons.update(tally.reasons)
         self._missing = sum(tally.missing for tally in tallies.values())
         self._wanted = sum(tally.wanted for tally in tallies.values())
+        self._again = again
         self._planned = units
         self._ended = 0
         self._leases: dict[str, _Lease] = {}
@@ -121,12 +124,11 @@ class SamplingState:
             self._commit_seconds += seconds
             if replaced is not None:
                 self._count(replaced, -1)
-                covered = 0
+                self._again -= commit.count
             else:
-                covered = commit.count
-                self._tallies[commit.generator].missing -= covered
-                self._missing -= covered
-            self._recent.append(_Progress(self._clock(), self._count(commit, 1), covered))
+                self._tallies[commit.generator].missing -= commit.count
+                self._missing -= commit.count
+            self._recent.append(_Progress(self._clock(), self._count(commit, 1), commit.count))
             self._restate(commit.generator)
 
     def snapshot(self) -> dict[str, Any]:
@@ -138,6 +140,7 @@ class SamplingState:
                 "models": {"total": len(self._tallies)} | {state.value: self._models[state] for state in ModelState},
                 "images": {name: self._images[name] for name in _COUNTED}
                 | {"missing": self._missing, "wanted": self._wanted},
+                "images_again": self._again,
                 "reasons": {str(Reason(reason)): draws for reason, draws in self._reasons.items() if draws},
                 "units": {
                     "waiting": max(self._planned - self._ended - len(self._leases), 0),
@@ -146,7 +149,7 @@ class SamplingState:
                 },
                 "images_per_second": round(made, 4),
                 "covered_per_second": round(covered, 4),
-                "eta_seconds": eta_seconds(self._missing, covered),
+                "eta_seconds": eta_seconds(self._missing + self._again, covered),
                 "idle_share": self._idle_share(),
                 "quarantined": dict(self._quarantined),
                 "running": [

@@ -77,6 +77,8 @@ class _Hub:
                 request.method == "POST" and _PATHS_INFO.match(request.rel_url.raw_path)
             ):
                 raise HubError(405, "This hub is read-only", Allow="GET, HEAD")
+            if self._visitors.board.out:
+                raise HubError(503, "Service Unavailable")
             response = await handler(request)
         except HubError as refusal:
             response = refusal.response()

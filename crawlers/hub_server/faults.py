@@ -5,6 +5,9 @@ long job at moments of its own choosing. Every armed fault is shown a bounded nu
 often each was, so a test can say which of its faults really met a client.
 """
 
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -13,9 +16,10 @@ from pydantic import Field
 from crawlers.hub_server.pacing import Link
 from manifests.frozen import FrozenModel
 
-FaultKind = Literal["rate_limit", "broken", "cut", "corrupt", "slow"]
-"""What a client meets: 429 with Retry-After; 503; a body that ends early; a body whose last byte differs; a body that
-trickles. The first two befall any request about a repo, the others a file's body."""
+FaultKind = Literal["rate_limit", "broken", "outage", "cut", "corrupt", "slow"]
+"""What a client meets: 429 with Retry-After; 503; 503 whatever anybody asks for a while; a body that ends early; a body
+whose last byte differs; a body that trickles. The first two befall any request about a repo, an outage begins with one,
+and the others befall a file's body."""
 
 
 class Fault(FrozenModel):
@@ -32,6 +36,8 @@ class Fault(FrozenModel):
     """Where ``cut`` ends a body; shorter bodies are left alone."""
     bytes_per_second: Annotated[float, Field(gt=0)] = 100_000.0
     """The pace of ``slow``."""
+    seconds: Annotated[float, Field(gt=0)] = 30.0
+    """How long ``outage`` lasts."""
 
 
 @dataclass
@@ -55,8 +61,10 @@ class ArmedFault:
 class FaultBoard:
     """The faults that were armed since the server started, oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._armed: list[ArmedFault] = []
+        self._clock = clock
+        self._out_until = -math.inf
 
     def arm(self, fault: Fault) -> ArmedFault:
         """Add a fault; the oldest that fits is shown first."""
@@ -72,6 +80,18 @@ class FaultBoard:
         """Show nothing more of what is armed; what was shown stays counted."""
         for armed in self._armed:
             armed.fault = armed.fault.model_copy(update={"times": armed.shown})
+        self._out_until = -math.inf
+
+    @property
+    def out(self) -> bool:
+        """Whether an outage lasts."""
+        return self._clock() < self._out_until
+
+    def go_out(self, repo: str) -> bool:
+        """Begin the next outage if there is one that befalls a request about `repo`; return whether one lasts."""
+        if not self.out and (armed := self.take("outage", repo)) is not None:
+            self._out_until = self._clock() + armed.fault.seconds
+        return self.out
 
     def take(self, kind: FaultKind, repo: str, body_bytes: int | None = None) -> ArmedFault | None:
         """Return the next fault of this kind that befalls a request about `repo`, and count it as shown.

@@ -80,7 +80,7 @@ class Visitors:
             raise errors.too_many_requests(limit.retry_after, limit.requests)
         if (armed := self.board.take("rate_limit", repo_id)) is not None:
             raise errors.too_many_requests(armed.fault.retry_after, armed.fault.times)
-        if self.board.take("broken", repo_id) is not None:
+        if self.board.go_out(repo_id) or self.board.take("broken", repo_id) is not None:
             raise HubError(503, "Service Unavailable")
         if behaviour.missing:
             raise errors.repo_not_found()

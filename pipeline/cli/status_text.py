@@ -55,14 +55,15 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     """Everything but the generators, as lines."""
     driver = found["driver"]
     where = f"running (process {driver['pid']} on {driver['host']})" if driver else "not running"
-    images, missing = found["images"], found["images_missing"]
+    images, missing, again = found["images"], found["images_missing"], found["images_again"]
     lines = [f"{found['name']}: {where}"]
     for stage, what in found["stages"].items():
         lines.append(f"  {stage}: {', '.join(what) if isinstance(what, list) else what}")
     draws = ", ".join(f"{images[name]} {name}" for name in ("ok", "flagged", "degenerate", "failed"))
     lines.append(f"  models: {found['models']['total']}: {models_line(found['models'])}")
     lines.append(f"  images: {images['ok']} of {images['wanted']}, {images['lost']} lost, {missing} missing")
-    lines[-1] += _eta(found["eta_seconds"], missing)
+    lines[-1] += f", {again} tried again" if again else ""
+    lines[-1] += _eta(found["eta_seconds"], missing + again)
     lines.append(f"  draws: {draws}; {size(found['bytes_stored'])} in {found['units_committed']} units")
     if found["images_per_second"] is not None:
         parts = [f"{found['images_per_second']:.1f} images/s"]

@@ -61,7 +61,10 @@ class InlineExecutor:
         with self._in_flight.unit(task):
             try:
                 outcome = self._worker.run(task)
-            except (InputError, KeyboardInterrupt):
+            except InputError as refusal:
+                self._outcome = refusal
+                return
+            except KeyboardInterrupt:
                 raise
             except Exception:  # noqa: BLE001 - as in a worker process: one unit's trouble, whatever it is
                 self._outcome = Bug(redact(traceback.format_exc(), self._config.token))

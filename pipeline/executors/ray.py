@@ -75,7 +75,6 @@ class RayExecutor:
         self._failed_starts = 0
         self._restarts = Restarts()
         self._came_up = False
-        self._refused: set[int] = set()
         self._owns_cluster = False
 
     def start(self) -> None:
@@ -100,7 +99,7 @@ class RayExecutor:
         return list(self._idle)
 
     def up(self) -> set[int]:
-        return self._actors.keys() - self._starting.values() - self._refused
+        return self._actors.keys() - self._starting.values()
 
     def submit(self, worker: int, task: Task, *, fresh: bool) -> None:
         del self._idle[worker]
@@ -209,7 +208,7 @@ class RayExecutor:
         """Take a worker's first answer; from then on it is idle.
 
         Raises:
-            InputError: it can do nothing where it is and no other is up, or none ever came up.
+            InputError: it can do nothing where it is, and no other is up or coming up; or none ever came up.
         """
         worker = self._starting.pop(answer)
         try:
@@ -229,10 +228,11 @@ class RayExecutor:
             say(f"workers: worker {worker} died at its start; the next try is in {pause:g} s: {_cause(error)}")
             return
         if refusal is not None:
-            self._refused.add(worker)
-            if not self.up():
+            self._remove(worker)
+            if not self._actors:
                 raise refusal
-            say(f"workers: worker {worker} gets no work: {refusal}")
+            pause = self._restarts.failed(worker)
+            say(f"workers: worker {worker} gets no work; the next try is in {pause:g} s: {refusal}")
             return
         self._came_up = True
         self._restarts.came_up(worker)

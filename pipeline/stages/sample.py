@@ -75,7 +75,7 @@ def sample(context: RunContext, retry: Collection[Status] = ()) -> SampleOutcome
         revisions = {generator.name: generator.revision for generator in plan.generators}
         tallies = tally_models(revisions, sizes.images_per_generator, sizes.unit_images, commits)
         before = read_status(context.folder.status).get("totals")
-        _run(context, plan, SamplingState(tallies, plan.units, before), summaries, outcome)
+        _run(context, plan, SamplingState(tallies, plan.units, before, plan.retries.images), summaries, outcome)
     summaries = context.dataset.summaries()
     context.dataset.log.compact(finished=True)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -169,7 +169,7 @@ def _run(
     if context.metrics is not None:
         context.metrics.follow(state)
     with context.events.heard_by(state.hear), watched(state, context.folder.status), _seldom_collected():
-        tally = drive(scheduler, executor, context.events, on_done, on_given_up)
+        tally = drive(scheduler, executor, context.events, on_done, on_given_up, outages.outlast)
     outcome.bugs = len(tally.bugs)
     if tally.bugs:
         say(f"sample: {len(tally.bugs)} units met a bug of commforge; please report the last one:\n{tally.bugs[-1]}")

@@ -121,9 +121,10 @@ def hub(kind: FaultKind) -> Injection:
             after=moments.randint(0, 12),
             after_bytes=moments.randint(1, 100_000),
             bytes_per_second=moments.uniform(2e5, 1e6),
+            seconds=moments.uniform(15, 45),
         )
         campaign.hub_numbers[number] = campaign.world.hub.arm(fault)
-        return fault.model_dump_json(include={"kind", "times", "after", "after_bytes"}), False
+        return fault.model_dump_json(include={"kind", "times", "after", "after_bytes", "seconds"}), False
 
     return inject
 
@@ -196,6 +197,7 @@ KINDS = {
     "nan": Kind(native("nan"), "native"),
     "hub_429": Kind(hub("rate_limit"), "hub"),
     "hub_503": Kind(hub("broken"), "hub"),
+    "hub_outage": Kind(hub("outage"), "hub"),
     "hub_cut": Kind(hub("cut"), "hub"),
     "hub_corrupt": Kind(hub("corrupt"), "hub"),
     "hub_slow": Kind(hub("slow"), "hub"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -56,6 +57,22 @@ def test_a_rate_limit_and_an_outage_are_shown_as_often_as_told_and_to_the_repo_t
     assert hub.shown() == {limit: 1, outage: 0}
     assert [_get(hub, "one/model")[0] for _ in range(3)] == [429, 503, 200]
     assert hub.shown() == {limit: 2, outage: 1}
+
+
+def test_an_outage_begins_with_a_request_and_spares_nobody_until_it_is_over(hub: HubServer) -> None:
+    out = hub.arm(Fault(kind="outage", repo="one/model", seconds=1.0))
+    assert _get(hub, "two/model")[0] == 200
+    assert _get(hub, "one/model")[0] == 503
+    began = time.monotonic()
+    assert _get(hub, "two/model")[0] == 503
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        OPENER.open(f"{hub.endpoint}/api/models", timeout=30)
+    assert hub.shown() == {out: 1}
+    while _get(hub, "two/model")[0] == 503:
+        assert time.monotonic() - began < 30
+        time.sleep(0.1)
+    assert time.monotonic() - began > 0.5
+    assert _get(hub, "one/model")[:2] == (200, BODY), "it comes once"
 
 
 def test_a_cut_waits_for_a_body_that_is_long_enough(hub: HubServer) -> None:

@@ -25,6 +25,8 @@ NAN_BY_NATURE = 0
 NAN_DIVISOR = 13
 """Draws whose seeds it divides are NaN."""
 DISK_MEBIBYTES = {"run": 96, "spool": 16, "cache": 64}
+PATIENCE = 300
+"""Seconds; no outage lasts as long."""
 CACHE_BUDGET = "32MB"
 """Less than all toy models together, so that there is something to evict and to fetch again."""
 
@@ -62,9 +64,10 @@ class World:
 
     @property
     def patience(self) -> list[str]:
-        """`--set` of a disturbed driver: what is taken for a hang is measured on this machine, as busy as it is."""
+        """`--set` of a disturbed driver: what is taken for a hang is measured on this machine, as busy as it is, and an
+        outage of the hub is waited out."""
         seconds = max(20, round(self.cold_start))
-        return [f"execute.unit_timeout={seconds}", f"hub.download_timeout={seconds}"]
+        return [f"execute.unit_timeout={seconds}", f"hub.download_timeout={seconds}", f"hub.patience={PATIENCE}"]
 
     def command(self, *arguments: str | Path) -> list[str]:
         """Return the command line of an installed `commforge` command."""

@@ -204,14 +204,13 @@ def _done(task: Task) -> Outcome:
 
 
 def _drive(
-    folder: Path, workers: ScriptedWorkers, *groups: TaskGroup
+    folder: Path, workers: ScriptedWorkers, *groups: TaskGroup, outlast: Callable[[], None] | None = None
 ) -> tuple[Tally, list[str], list[Failed | Died], list[dict[str, object]]]:
     done: list[str] = []
     lost: list[Failed | Died] = []
     with closing(EventLog(folder / "events.jsonl")) as events:
-        tally = drive(
-            Scheduler(groups, ATTEMPTS), workers, events, lambda outcome: done.append(outcome.task.id), lost.append
-        )
+        scheduler = Scheduler(groups, ATTEMPTS)
+        tally = drive(scheduler, workers, events, lambda outcome: done.append(outcome.task.id), lost.append, outlast)
     return tally, done, lost, read_events(folder / "events.jsonl")
 
 
@@ -242,10 +241,42 @@ def test_when_every_worker_refuses_the_run_ends_with_the_reason(tmp_path: Path) 
         _drive(tmp_path, workers, _group("a", 6))
 
 
-def test_an_outage_that_a_worker_meets_ends_the_run(tmp_path: Path) -> None:
+def test_an_outage_that_workers_meet_is_outlasted(tmp_path: Path) -> None:
+    hub = {"out": True, "waited": 0}
+
+    def outlast() -> None:
+        hub.update(out=False, waited=hub["waited"] + 1)
+
+    def asks(task: Task) -> Outcome:
+        return HubOutage("the hub does not answer") if hub["out"] else _done(task)
+
+    tally, done, lost, _ = _drive(tmp_path, ScriptedWorkers(asks, asks), _group("a", 6), outlast=outlast)
+    assert (len(set(done)), lost, tally.retried, hub["out"]) == (6, [], 0, False)
+    assert hub["waited"] > 0
+
+
+def test_a_worker_that_alone_reaches_no_hub_gets_no_more_work(tmp_path: Path) -> None:
+    outage = HubOutage("the hub does not answer")
+    workers = ScriptedWorkers(lambda task: outage, _done)
+    _, done, lost, events = _drive(tmp_path, workers, _group("a", 6), outlast=lambda: None)
+    assert (len(set(done)), lost) == (6, [])
+    assert [event["worker"] for event in events if event["event"] == "benched"] == [0]
+
+
+def test_an_outage_that_lasts_too_long_ends_the_run(tmp_path: Path) -> None:
+    outage = HubOutage("the hub does not answer")
+
+    def outlast() -> None:
+        raise outage
+
+    with pytest.raises(HubOutage):
+        _drive(tmp_path, ScriptedWorkers(lambda task: outage, _done), _group("a", 6), outlast=outlast)
+
+
+def test_without_patience_an_outage_that_every_worker_meets_ends_the_run(tmp_path: Path) -> None:
     outage = HubOutage("the hub does not answer")
     with pytest.raises(HubOutage):
-        _drive(tmp_path, ScriptedWorkers(lambda task: outage, _done), _group("a", 6))
+        _drive(tmp_path, ScriptedWorkers(lambda task: outage, lambda task: outage), _group("a", 6))
 
 
 def test_what_nobody_foresaw_ends_a_unit_and_not_the_run(tmp_path: Path) -> None:

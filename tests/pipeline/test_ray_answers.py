@@ -156,3 +156,33 @@ def test_workers_of_which_none_ever_came_up_end_the_run_at_once(cluster: _Cluste
             cluster.starts[-1].set_exception(FAULTS[0])
             executor.wait()
     assert len(cluster.starts) == ray_executor.FAILED_STARTS
+
+
+def test_a_worker_whose_machine_refuses_is_asked_again_while_the_others_go_on(
+    cluster: _Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    executor, clock = _executor(tmp_path, 2), _Clock()
+    executor._restarts = Restarts(clock)
+    full = InputError("/spool: cannot be written: No space left on device")
+    cluster.starts[1].set_result(full)
+    assert executor.wait() is None
+    assert "worker 1 gets no work; the next try is in 5 s: /spool" in capsys.readouterr().err
+    assert executor.up() == set() and executor.starting(), "the first to answer does not speak for all"
+    cluster.starts[0].set_result(None)
+    assert executor.wait() is None
+    clock.now += 5
+    executor.submit(0, _task(), fresh=False)
+    cluster.runs[-1].set_result(Done(_task(), 1.0, "host"))
+    assert executor.wait() is not None
+    cluster.starts[2].set_result(None)
+    assert executor.wait() is None
+    assert executor.up() == {0, 1}, "somebody mended it"
+
+
+def test_workers_that_all_refuse_end_the_run_with_the_last_ones_reason(cluster: _Cluster, tmp_path: Path) -> None:
+    executor = _executor(tmp_path, 2)
+    cluster.starts[0].set_result(InputError("the first one's"))
+    assert executor.wait() is None
+    cluster.starts[1].set_result(InputError("the last one's"))
+    with pytest.raises(InputError, match="the last one's"):
+        executor.wait()

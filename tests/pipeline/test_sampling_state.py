@@ -232,20 +232,22 @@ def test_what_failed_is_not_shown_as_made(tmp_path: Path) -> None:
     ids=["all good", "half flagged", "all failed"],
 )
 def test_time_left_is_right_whatever_becomes_of_the_draws(reasons: dict[Reason, int], made: int) -> None:
-    """A unit of 2 wanted images takes 10 s; of 6 images 4 are covered after 20 s, so 10 s are left."""
+    """A unit of 2 wanted images takes 10 s, one that is missing and one that is tried again."""
     clock = Clock()
-    state = SamplingState(tally_models({"a": "r"}, WANTED, UNIT, []), 3, clock=clock)
+    state = SamplingState(tally_models({"a": "r"}, WANTED, UNIT, []), 3, again=4, clock=clock)
+    assert state.snapshot()["images_again"] == 4
     for number in (0, 1):
         clock.now += 10
         state.committed(_commit("a", number, reasons), None, 0.1)
     found = state.snapshot()
     assert (found["images_per_second"], found["covered_per_second"]) == (made / 10, 0.2)
-    assert found["eta_seconds"] == 10.0
+    assert found["eta_seconds"] == 30.0, "2 missing, 4 to be tried again"
     clock.now += 10
     retried = _commit("a", 0, {Reason.none: 2}, generation=1)
     state.committed(retried, _commit("a", 0, reasons), 0.1)
-    assert state.snapshot()["eta_seconds"] == 15.0, "what was tried again covers nothing new: 4 images in 30 s"
+    assert state.snapshot()["eta_seconds"] == 20.0, "2 missing and 2 to be tried again: 6 images in 30 s"
     state.committed(_commit("a", 2, reasons), None, 0.1)
+    state.committed(retried, _commit("a", 1, reasons), 0.1)
     assert state.snapshot()["eta_seconds"] == 0.0
 
 
