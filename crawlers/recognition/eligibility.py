@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from crawlers.recognition.model_index import ModelIndex
-from crawlers.recognition.pipeline_classes import NEEDS_ANOTHER_REPO, PIPELINE_CLASSES
+from crawlers.recognition.pipeline_classes import NEEDS_ANOTHER_REPO, OFTEN_ELSEWHERE, PIPELINE_CLASSES
 from manifests.catalog import CATALOG_REASONS
 
 
@@ -56,6 +56,9 @@ def judge_pipeline(index: ModelIndex, paths: Collection[str], *, code_allowed: b
     known = index.pipeline_class in PIPELINE_CLASSES
     if (code := index.code_files(paths)) and not code_allowed:
         return Verdict("remote_code", f"loading it would run {', '.join(code)} from the repo")
+    part = OFTEN_ELSEWHERE.get(index.pipeline_class)
+    if part is not None and (index.component(part) is None or index.path(part, "config.json") not in paths):
+        return Verdict("unsupported_pipeline", f"{index.pipeline_class}: its {part} is in another repo")
     if known:
         return Verdict()
     own_class = {index.path("pipeline.py"), index.path(f"{index.pipeline_class}.py")} & set(paths)

@@ -108,6 +108,9 @@ NEEDS_ANOTHER_REPO: dict[str, str] = {
 }
 """Why some text-to-image pipelines cannot be sampled from their repo alone."""
 
+OFTEN_ELSEWHERE: dict[str, str] = {"HiDreamImagePipeline": "text_encoder_4"}
+"""Networks that a pipeline's call cannot do without, and that its authors leave to another repo: HiDream's Llama."""
+
 _STABLE_DIFFUSION = frozenset(
     {
         "StableDiffusionPipeline",

@@ -95,3 +95,22 @@ def test_licences(allow: tuple[str, ...], deny: tuple[str, ...], names: list[str
 def test_reasons_are_a_closed_list() -> None:
     with pytest.raises(ValueError, match="not a catalog reason"):
         Verdict("broken")
+
+
+@pytest.mark.parametrize(
+    ("named", "paths", "eligible"),
+    [
+        ({}, [], False),
+        ({"text_encoder_4": [None, None]}, [], False),
+        ({"text_encoder_4": ["transformers", "LlamaForCausalLM"]}, ["text_encoder_4/README.md"], False),
+        ({"text_encoder_4": ["transformers", "LlamaForCausalLM"]}, ["text_encoder_4/config.json"], True),
+    ],
+    ids=["not named", "null", "named and absent", "there"],
+)
+def test_a_network_that_authors_leave_to_another_repo_is_missed_before_anything_is_fetched(
+    named: dict[str, list[str | None]], paths: list[str], eligible: bool
+) -> None:
+    index = parse_model_index({"_class_name": "HiDreamImagePipeline", "transformer": ["diffusers", "X"], **named})
+    verdict = judge_pipeline(index, paths, code_allowed=False)
+    assert verdict.eligible is eligible
+    assert eligible or verdict.detail == "HiDreamImagePipeline: its text_encoder_4 is in another repo"
