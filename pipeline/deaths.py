@@ -46,7 +46,7 @@ class Deaths:
     """How workers died under one unit.
 
     Attributes:
-        fatal: by a signal of `FATAL_SIGNALS`.
+        fatal: by a signal of `FATAL_SIGNALS`, or with the device of the driver's own process lost.
         other: in any other way: SIGKILL, a lost node, for a reason that nobody knows.
         last: the last fatal signal; 0 when there was none.
         last_chance_fatal: it died fatally in its final pass too.
@@ -123,7 +123,7 @@ class DeathLog:
                 self._lost.pop(generator, None)
             return
         deaths = self._deaths.setdefault(unit, Deaths())
-        if record["signal"] in FATAL_SIGNALS:
+        if record["signal"] in FATAL_SIGNALS or record.get("device_lost"):
             deaths.fatal += 1
             deaths.last = record["signal"]
             deaths.last_chance_fatal |= record["final"]
@@ -159,6 +159,7 @@ class InFlight:
             yield
         except DeviceLost:
             device_lost = True
+            marker.write_text(json.dumps(_death(task, 0) | {"device_lost": True}), encoding="utf-8")
             raise
         finally:
             if not device_lost:

@@ -148,7 +148,7 @@ def test_a_driver_that_lives_leaves_nothing(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_a_driver_that_lost_its_device_leaves_a_death(tmp_path: Path) -> None:
+def test_a_driver_that_lost_its_device_leaves_a_crash(tmp_path: Path) -> None:
     folder, task = tmp_path / "deaths", _tasks("a", 1)[0]
     for count in (1, 2):
         in_flight = InFlight(folder)
@@ -157,7 +157,7 @@ def test_a_driver_that_lost_its_device_leaves_a_death(tmp_path: Path) -> None:
         in_flight.close()
         deaths = DeathLog(folder).of(task)
         assert deaths is not None
-        assert (deaths.fatal, deaths.other) == (0, count)
+        assert (deaths.fatal, deaths.other, deaths.last) == (count, 0, 0)
 
 
 def _driver_dies(folder: Path, task: Task) -> None:

@@ -11,7 +11,7 @@ from pipeline.deaths import DeathLog
 from pipeline.executors import inline
 from pipeline.executors.inline import InlineExecutor
 from pipeline.interruption import DeviceLost
-from pipeline.scheduler import OTHER_DEATHS, Scheduler
+from pipeline.scheduler import FATAL_DEATHS, Scheduler
 from pipeline.tasks import Done, Failed, Outcome, Task
 from pipeline.work_queue import TaskGroup
 from pipeline.worker_config import WorkerConfig
@@ -39,7 +39,7 @@ def _group(generator: str) -> TaskGroup:
     return TaskGroup(generator, "f", iter([task]), 1)
 
 
-def test_the_unit_comes_last_after_as_many_stops_as_deaths_would_take_and_is_given_up_in_the_end(
+def test_the_unit_comes_last_after_as_many_stops_as_crashes_would_take_and_is_given_up_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inline, "Worker", _Worker)
@@ -55,7 +55,7 @@ def test_the_unit_comes_last_after_as_many_stops_as_deaths_would_take_and_is_giv
         device="cpu",
     )
     done_by: list[int] = []
-    for driver in range(1, 2 * OTHER_DEATHS + 1):
+    for driver in range(1, FATAL_DEATHS + 2):
         groups = ["bad"] if done_by else ["bad", "good"]
         scheduler = Scheduler(map(_group, groups), attempts=3, deaths=DeathLog(tmp_path / "deaths"))
         executor = InlineExecutor(config, tmp_path / "deaths")
@@ -69,6 +69,6 @@ def test_the_unit_comes_last_after_as_many_stops_as_deaths_would_take_and_is_giv
                     done_by.append(driver)
         finally:
             executor.close()
-    assert done_by == [OTHER_DEATHS], "the good one, once the bad one comes last"
+    assert done_by == [FATAL_DEATHS + 1], "the good one, once the bad one comes last"
     last = Scheduler([_group("bad")], attempts=3, deaths=DeathLog(tmp_path / "deaths"))
     assert last.lease(0) is None and [lost.task.group for lost in last.take_foregone()] == ["bad"]
