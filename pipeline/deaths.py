@@ -30,6 +30,12 @@ from pipeline.tasks import Task
 
 FATAL_SIGNALS = frozenset({SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL})
 """Signals that native code brings on itself."""
+FATAL_DEATHS = 2
+"""Deaths by a fatal signal that quarantine a unit."""
+OTHER_DEATHS = 5
+"""Deaths of any other kind (SIGKILL, a lost node) that quarantine a unit, the last of them alone. A driver that
+samples by itself and is killed in the final pass has it again, until there are twice as many: an operator may have done
+it."""
 _FAULTS = {
     "Segmentation fault": SIGSEGV,
     "Aborted": SIGABRT,
@@ -56,6 +62,21 @@ class Deaths:
     other: int = 0
     last: int = 0
     last_chance_fatal: bool = False
+
+    @property
+    def deadly(self) -> bool:
+        """The unit is quarantined."""
+        return self.fatal >= FATAL_DEATHS or self.other >= OTHER_DEATHS
+
+    @property
+    def next_alone(self) -> bool:
+        """One more death quarantines it; it should be its own."""
+        return self.other == OTHER_DEATHS - 1
+
+    @property
+    def hopeless(self) -> bool:
+        """No driver shall try it again."""
+        return self.last_chance_fatal or self.other >= 2 * OTHER_DEATHS
 
 
 class DeathLog:

@@ -12,8 +12,8 @@ from pipeline.executors.base import Executor
 from pipeline.given_up import failure_reason
 from pipeline.interruption import HubOutage, Interrupted, termination_as_interrupt
 from pipeline.progress import say
-from pipeline.scheduler import Scheduler, Verdict
-from pipeline.tasks import Bug, Died, Done, Failed, Task
+from pipeline.scheduler import Scheduler
+from pipeline.tasks import Bug, Died, Done, Failed, Task, Verdict
 from shards.statuses import Reason
 
 BUGS_THAT_STOP = 5

@@ -13,30 +13,14 @@
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from enum import Enum
 
 from manifests.unit import UnitSpec
 from pipeline.blame import BEFORE_THE_FIRST_IMAGE, LOST_UNITS, THE_HUBS_WORD, Blame
-from pipeline.deaths import FATAL_SIGNALS, DeathLog, Deaths
+from pipeline.deaths import FATAL_SIGNALS, DeathLog
 from pipeline.second_tries import SecondTries
-from pipeline.tasks import Died, Done, Failed, Task
+from pipeline.tasks import Died, Done, Failed, Task, Verdict
 from pipeline.work_queue import TaskGroup, WorkQueue
 from shards.statuses import Reason, Retry, Status
-
-FATAL_DEATHS = 2
-"""Deaths by a fatal signal that quarantine a unit."""
-OTHER_DEATHS = 5
-"""Deaths of any other kind (SIGKILL, a lost node) that quarantine a unit, the last of them alone. A driver that
-samples by itself and is killed in the final pass has it again, until there are twice as many: an operator may have done
-it."""
-
-
-class Verdict(Enum):
-    """What becomes of an outcome."""
-
-    COMMIT = "commit"
-    RETRY = "retry"
-    GIVE_UP = "give up"
 
 
 class Scheduler:
@@ -191,9 +175,9 @@ class Scheduler:
         if task.final_pass:
             self._lose(task, fatal=death.signal in FATAL_SIGNALS)
             return Verdict.GIVE_UP
-        if _deadly(deaths):
+        if deaths.deadly:
             self._quarantine(replace(task, attempt=task.attempt + 1))
-        elif deaths.other == OTHER_DEATHS - 1:
+        elif deaths.next_alone:
             self._fresh.add(task.id)
             self._alone.append(replace(task, attempt=task.attempt + 1))
         else:
@@ -225,12 +209,12 @@ class Scheduler:
     def _unburdened(self, task: Task) -> bool:
         """Tell whether a task that was never leased by this driver may run now; else put it where it belongs."""
         deaths = self._deaths.of(task)
-        if deaths is not None and (deaths.last_chance_fatal or deaths.other >= 2 * OTHER_DEATHS):
+        if deaths is not None and deaths.hopeless:
             self._foregone.append(Died(task, deaths.last))
             self._lose(task, fatal=deaths.fatal > 0)
-        elif deaths is not None and _deadly(deaths):
+        elif deaths is not None and deaths.deadly:
             self._quarantine(task)
-        elif deaths is not None and deaths.other == OTHER_DEATHS - 1 and task.id not in self._fresh:
+        elif deaths is not None and deaths.next_alone and task.id not in self._fresh:
             self._fresh.add(task.id)
             self._alone.append(task)
         elif not self._blame.worked(task.group) and self._deaths.lost(task):
@@ -261,7 +245,3 @@ class Scheduler:
         # Of a suspended generator, one unit at a time: whether another of its units survives.
         probe = self._queue.draw_suspended()
         return replace(probe, final_pass=True) if probe is not None else None
-
-
-def _deadly(deaths: Deaths) -> bool:
-    return deaths.fatal >= FATAL_DEATHS or deaths.other >= OTHER_DEATHS

@@ -1,6 +1,7 @@
 """What is leased to a worker, and what comes back. All of it is picklable."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from manifests.errors import InputError
 from manifests.generator import GeneratorSpec
@@ -131,4 +132,12 @@ class Bug:
 
 
 Outcome = Done | Failed | Died | Bug | InputError
-"""An InputError is a user's mistake that only a worker can see, such as a full disk; it ends the run."""
+"""An InputError is a user's mistake that only a worker can see, such as a full disk."""
+
+
+class Verdict(Enum):
+    """What becomes of an outcome."""
+
+    COMMIT = "commit"
+    RETRY = "retry"
+    GIVE_UP = "give up"

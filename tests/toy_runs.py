@@ -35,13 +35,13 @@ def environment() -> dict[str, str]:
 
 
 def commforge(
-    *arguments: str | Path, timeout: float = 300, cwd: Path | None = None
+    *arguments: str | Path, timeout: float = 300, cwd: Path | None = None, first: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end and return what it said."""
+    """Run the command to its end, after the code `first`, and return what it said."""
     command = list(map(str, arguments))
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
-        process = WarmProcess(command, environment(), out, err, cwd)
+        process = WarmProcess(command, environment(), out, err, cwd, first)
         try:
             code = process.wait(timeout)
         finally:

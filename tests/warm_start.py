@@ -29,12 +29,18 @@ class WarmProcess:
     """A running command; the part of `subprocess.Popen` that tests use."""
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], out: Path, err: Path, cwd: Path | None = None
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        out: Path,
+        err: Path,
+        cwd: Path | None = None,
+        first: str = "",
     ) -> None:
-        """Start it; what it says is added to the two files, which may be one."""
+        """Start it; what it says is added to the two files, which may be one. `first` is code that runs before it."""
         for said in (out, err):
             said.touch()
-        asked = tuple(arguments), dict(environment), str(out), str(err), str(cwd or Path.cwd())
+        asked = tuple(arguments), dict(environment), str(out), str(err), str(cwd or Path.cwd()), first
         self._process = warm_context(environment).Process(target=_command, args=asked)
         self._process.start()
         assert self._process.pid is not None
@@ -78,7 +84,7 @@ def warm_context(environment: Mapping[str, str]) -> ForkServerContext:
     return context
 
 
-def _command(arguments: tuple[str, ...], environment: dict[str, str], out: str, err: str, cwd: str) -> None:
+def _command(arguments: tuple[str, ...], environment: dict[str, str], out: str, err: str, cwd: str, first: str) -> None:
     from pipeline.cli import main
 
     os.setsid()
@@ -90,6 +96,7 @@ def _command(arguments: tuple[str, ...], environment: dict[str, str], out: str, 
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["commforge", *arguments]
+    exec(first, {})
     try:
         main()
     finally:

@@ -18,8 +18,8 @@ from pipeline.blame import LOST_UNITS
 from pipeline.driver import BUGS_THAT_STOP, Tally, drive
 from pipeline.events import EventLog, read_events
 from pipeline.interruption import HubOutage
-from pipeline.scheduler import Scheduler, Verdict
-from pipeline.tasks import Bug, Died, Done, Failed, Outcome, Task
+from pipeline.scheduler import Scheduler
+from pipeline.tasks import Bug, Died, Done, Failed, Outcome, Task, Verdict
 from pipeline.work_queue import TaskGroup
 from shards.statuses import Reason
 

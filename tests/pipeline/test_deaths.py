@@ -11,11 +11,11 @@ import pytest
 from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
 from manifests.unit import UnitSpec
-from pipeline.deaths import DeathLog, InFlight
+from pipeline.deaths import OTHER_DEATHS, DeathLog, InFlight
 from pipeline.given_up import failure_reason
 from pipeline.interruption import DeviceLost
-from pipeline.scheduler import OTHER_DEATHS, Scheduler, Verdict
-from pipeline.tasks import Died, Done, Failed, Task
+from pipeline.scheduler import Scheduler
+from pipeline.tasks import Died, Done, Failed, Task, Verdict
 from pipeline.work_queue import TaskGroup
 from shards.statuses import Reason
 

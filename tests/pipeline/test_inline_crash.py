@@ -1,20 +1,20 @@
 """A model that crashes the process samples nobody: with one process, the driver dies, and the next knows why."""
 
 import signal
-import subprocess
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from toy_runs import COMMFORGE, environment
+from toy_runs import commforge
 
 from pipeline.events import read_events
 from shards.dataset import Dataset
 
 CRASHING = """
-import ctypes, os, sys
+import ctypes, sys
 
 def crash(event, arguments):
-    if event != "open" or os.environ["CRASHES"] not in str(arguments[0]):
+    if event != "open" or "{crashes}" not in str(arguments[0]):
         return
     frame = sys._getframe()
     while frame is not None:
@@ -27,23 +27,15 @@ sys.addaudithook(crash)
 """Reads at address 0, in native code, when a pipeline of this repo is loaded: as a broken extension would."""
 
 
-def test_a_segfault_at_loading_ends_the_driver_three_times_and_the_run_all_the_same(
-    fresh_run: Path, tmp_path: Path
-) -> None:
+def test_a_segfault_at_loading_ends_the_driver_three_times_and_the_run_all_the_same(fresh_run: Path) -> None:
     catalog = pq.read_table(fresh_run / "catalog.parquet")
     rows = [row for row in catalog.to_pylist() if row["eligible"]][:3]
     bad, *good = [row["generator"] for row in rows]
     pq.write_table(catalog.from_pylist(rows, schema=catalog.schema), fresh_run / "catalog.parquet")
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(CRASHING)
-    crashes = "models--" + rows[0]["repo_id"].replace("/", "--")
-    variables = environment() | {"PYTHONPATH": str(tmp_path / "hook"), "CRASHES": crashes}
-    arguments = ["sample", fresh_run / "run.yaml", "--set", "sample.images_per_generator=2"]
-
-    def sample() -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [COMMFORGE, *arguments], env=variables, capture_output=True, text=True, timeout=200, check=False
-        )
+    crashing = CRASHING.replace("{crashes}", "models--" + rows[0]["repo_id"].replace("/", "--"))
+    sample = partial(
+        commforge, "sample", fresh_run / "run.yaml", "--set", "sample.images_per_generator=2", first=crashing
+    )
 
     def done() -> set[str]:
         commits = Dataset.open(fresh_run / "dataset").commits().values()

@@ -7,11 +7,11 @@ import pytest
 from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
 from manifests.unit import UnitSpec
-from pipeline.deaths import DeathLog
+from pipeline.deaths import FATAL_DEATHS, DeathLog
 from pipeline.executors import inline
 from pipeline.executors.inline import InlineExecutor
 from pipeline.interruption import DeviceLost
-from pipeline.scheduler import FATAL_DEATHS, Scheduler
+from pipeline.scheduler import Scheduler
 from pipeline.tasks import Done, Failed, Outcome, Task
 from pipeline.work_queue import TaskGroup
 from pipeline.worker_config import WorkerConfig

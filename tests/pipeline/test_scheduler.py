@@ -10,10 +10,10 @@ from manifests.draws import Draw
 from manifests.generator import GeneratorSpec
 from manifests.unit import UnitSpec
 from pipeline.blame import LOST_UNITS
-from pipeline.deaths import DeathLog
+from pipeline.deaths import FATAL_DEATHS, OTHER_DEATHS, DeathLog
 from pipeline.given_up import failure_reason
-from pipeline.scheduler import FATAL_DEATHS, OTHER_DEATHS, Scheduler, Verdict
-from pipeline.tasks import Died, Done, Failed, Task
+from pipeline.scheduler import Scheduler
+from pipeline.tasks import Died, Done, Failed, Task, Verdict
 from pipeline.work_queue import TaskGroup
 from shards.statuses import Reason
 
