@@ -6,8 +6,7 @@
 * A death: by a signal that native code brings on itself twice, or in any other way five times (the fifth alone, on a
   fresh worker), and the unit is quarantined. When everything else is done, it gets one final pass, alone.
 * A generator of which no unit was done yet waits with its first quarantined unit, and goes on when a unit of it
-  survives; when two units were lost it is given up whole. So a model that crashes at loading costs four workers, not
-  three for each of its units.
+  survives; when two units were lost it is given up whole. So a model that crashes at loading costs four workers in all.
 """
 
 from collections import deque
@@ -185,7 +184,11 @@ class Scheduler:
         return Verdict.RETRY
 
     def _try_again(self, task: Task, failed_at: int | None = None) -> None:
-        self._again.add(replace(task, attempt=task.attempt + 1), failed_at)
+        again = replace(task, attempt=task.attempt + 1)
+        if task.final_pass:
+            self._alone.append(again)
+        else:
+            self._again.add(again, failed_at)
 
     def _quarantine(self, task: Task) -> None:
         self.quarantined.add(task.id)

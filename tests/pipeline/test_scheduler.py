@@ -256,6 +256,23 @@ def test_a_unit_that_kills_workers_is_quarantined_and_gets_one_final_pass_alone(
     assert failure_reason(Died(bad, signal))[0] is expected
 
 
+def test_a_final_pass_that_fails_and_may_pass_is_alone_the_next_time_too():
+    scheduler = _scheduler(("bad", "x", 3))
+    for _ in range(FATAL_DEATHS):
+        bad = scheduler.lease(0)
+        scheduler.judge(Died(bad, SIGSEGV))
+    assert scheduler.judge(Failed(scheduler.lease(0), Reason.sampling_error, "")) is Verdict.RETRY
+    others = [scheduler.lease(0), scheduler.lease(1)]
+    assert bad.id not in {task.id for task in others}
+    assert scheduler.lease(2) is None, "it waits until nothing else runs"
+    for other in others:
+        scheduler.judge(Done(other, 0.0, "host"))
+    again = scheduler.lease(0)
+    assert again.id == bad.id and again.final_pass and scheduler.needs_fresh_worker(again)
+    scheduler.judge(Done(again, 0.0, "host"))
+    assert scheduler.finished
+
+
 OUTCOMES = ("done", "done", "done", "done", "oom", "broken", "passing", "segfault", "killed")
 
 
