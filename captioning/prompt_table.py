@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 from manifests.prompts import PROMPT_SCHEMA, Prompt
 from shards import storage
 
@@ -100,4 +100,4 @@ def _replace(path: Path, table: pa.Table) -> None:
         storage.make_folder(path.parent)
         storage.replace(path, content.getvalue())
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be written: {system_words(error)}") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 from pipeline.config import RunConfig
 from pipeline.deaths import DeathLog
 from pipeline.device_check import check_device
@@ -103,7 +103,7 @@ def open_run(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Run
         folder.root.mkdir(parents=True, exist_ok=True)
         folder.dataset.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
+        raise InputError(f"output: cannot write to {folder.root}: {system_words(error)}") from error
     with disk_refusals(folder.root, folder.dataset), RunLock(folder.dataset):
         config = pin(config, folder)
         dataset = _open_dataset(config, folder)

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from manifests.errors import InputError
+from manifests.errors import FULL, InputError
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 
 
 def is_full(error: OSError) -> bool:
     """True if a disk or a quota has no room left."""
-    return error.errno in _FULL
+    return error.errno in FULL
 
 
 @contextmanager
@@ -28,12 +27,12 @@ def disk_refusals(*folders: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL | _FORBIDDEN | {errno.EROFS}:
+        if error.errno not in FULL | _FORBIDDEN | {errno.EROFS}:
             raise
         path = error.filename2 or error.filename
         where = os.fsdecode(path) if path else " or ".join(map(str, folders))
         what, mend = "cannot be written", "make it writable"
-        if error.errno in _FULL:
+        if error.errno in FULL:
             mend = "free space"
         elif error.errno in _FORBIDDEN and path:
             what, mend = _forbidden(Path(where))

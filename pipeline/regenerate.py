@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from crawlers.fetching.model_cache import ModelCache
 from detectors.devices import DeviceName
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 from pipeline.device_check import check_device
 from pipeline.exit_codes import ExitCode
 from pipeline.hub_token import hub_token
@@ -121,4 +121,4 @@ def _write(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise InputError(f"--out: cannot write {path}: {error.strerror}") from error
+        raise InputError(f"--out: cannot write {path}: {system_words(error)}") from error

@@ -2,12 +2,13 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ByteSize
 
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 from manifests.strict_yaml import as_model, load_model
 from manifests.yaml_text import dump_yaml, parse_yaml
 from pipeline.config import RunConfig
@@ -147,7 +148,9 @@ def write_config(config: RunConfig, path: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"output: cannot write {path}: {error.strerror}") from error
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise InputError(f"output: cannot write {path}: {system_words(error)}") from error
 
 
 def read_run(root: Path) -> RunConfig:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, ValidationError
 
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 from manifests.frozen import FrozenModel
 from shards import layout, reader, storage
 from shards.commit_cache import CommitSummary
@@ -63,7 +63,7 @@ class Dataset:
                 f"{root / layout.MANIFEST}: already there; open this dataset or choose another folder"
             ) from error
         except PermissionError as error:
-            raise InputError(f"{root}: a dataset cannot be made here: {error.strerror}") from error
+            raise InputError(f"{root}: a dataset cannot be made here: {system_words(error)}") from error
         return cls(root, manifest)
 
     @classmethod

@@ -17,7 +17,7 @@ from crawlers.crawling.folder_lock import alone_in
 from crawlers.hub.hub_client import HubClient
 from crawlers.hub.rate_limits import API, RESOLVERS
 from crawlers.hub.retrying import RetryPolicy
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 
 
 def crawl(
@@ -66,6 +66,6 @@ def crawl(
             running = CrawlInProgress(wanted, catalog, client, old, refresh, progress or (lambda _: None))
             header = running.run()
         except OSError as error:
-            raise InputError(f"{catalog.parent}: cannot be written: {error.strerror or error}") from error
+            raise InputError(f"{catalog.parent}: cannot be written: {system_words(error)}") from error
         sent = {bucket: client.limits.asked(bucket) for bucket in (API, RESOLVERS)}
         return replace(result_of(catalog, header, request), asked=running.asked, requests=sent)

@@ -14,7 +14,7 @@ from typing import Any
 
 from crawlers.fetching.file_locks import cache_locks, locked
 from crawlers.hub.remote_file import RemoteFile
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 from shards.identifiers import sha256_file
 
 NOTES = "commforge"
@@ -42,7 +42,7 @@ def usable_cache(cache_dir: Path | None) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"hub.cache: cannot use {root}: {error.strerror or error}") from error
+        raise InputError(f"hub.cache: cannot use {root}: {system_words(error)}") from error
     return root
 
 

@@ -21,7 +21,7 @@ from crawlers.fetching.held_folders import HeldFolders, hold
 from crawlers.fetching.hub_cache import is_writable, usable_cache
 from crawlers.fetching.prefetching import Prefetcher
 from crawlers.hub.hub_errors import check_endpoint
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 from manifests.generator import GeneratorSpec
 
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -178,7 +178,7 @@ class ModelCache:
         except OSError as error:
             if error.errno not in _REFUSALS:
                 raise
-            raise InputError(f"hub.cache: cannot use {root}: {error.strerror}") from error
+            raise InputError(f"hub.cache: cannot use {root}: {system_words(error)}") from error
 
     def _downloader(self, endpoint: str, root: Path) -> Downloader:
         with self._lock:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 
 PHOTO_SIZE = 64
 """Side of a crop in pixels; equals the native size of every toy generator."""
@@ -147,7 +147,7 @@ def build_photos(folder: Path) -> tuple[Photo, ...]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
+        raise InputError(f"{folder}: cannot be made: {system_words(error)}") from error
     photos = []
     for name, photograph in PHOTOGRAPHS.items():
         photos += _write_crops(folder, name, photograph)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 from pipeline.demo.bad_models import BAD_MODELS
 from pipeline.demo.toy_captioner import CAPTIONER_REPO, build_captioner
 from pipeline.demo.toy_checker import CHECKER_REPO, build_checker
@@ -81,7 +81,7 @@ def build_toy_hub(root: Path, seed: int = 0, models: Iterable[str] | None = None
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f"{root}: the toy hub cannot be written here: {error.strerror}") from error
+        raise InputError(f"{root}: the toy hub cannot be written here: {system_words(error)}") from error
     hub = ToyHub(root=root, seed=seed, models={repo_id: TOY_MODELS[repo_id] for repo_id in wanted})
     with _without_progress_bars():
         for repo_id, model in hub.models.items():

@@ -12,7 +12,7 @@ from crawlers.crawling.crawl_request import CrawlRequest
 from crawlers.crawling.crawl_result import CrawlResult, standing_catalog
 from crawlers.crawling.journal import read_lines
 from crawlers.hub.hub_errors import HubError
-from manifests.errors import InputError
+from manifests.errors import InputError, system_words
 from manifests.library import load_generators
 from pipeline.config import RunConfig
 from pipeline.exit_codes import ExitCode
@@ -43,7 +43,7 @@ def crawl(config: RunConfig, folder: RunFolder, *, refresh: bool = False) -> Cra
         try:
             folder.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"output: cannot write to {folder.root}: {error.strerror}") from error
+            raise InputError(f"output: cannot write to {folder.root}: {system_words(error)}") from error
         with console.status("crawl: asking the hub") as status, _outages(folder.catalog):
             result = crawl_hub(
                 request_of(config), folder.catalog, progress=lambda text: status.update(text), refresh=refresh

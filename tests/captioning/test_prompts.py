@@ -96,7 +96,10 @@ def test_a_failed_write_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError) as caught:
         append_prompts(path, [prompt("b")])
-    assert str(caught.value) == f"{path}: cannot be written: No space left on device"
+    assert (
+        str(caught.value)
+        == f"{path}: cannot be written: No space left on device; free space, then run the same command again"
+    )
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["p.parquet"]
 

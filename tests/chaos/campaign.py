@@ -5,16 +5,19 @@ import shutil
 import signal
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import psutil
 from chaos.driver import Driver
-from chaos.kinds import KINDS, NotNow
+from chaos.kinds import KINDS, OUT_OF_MEMORY, NotNow
 from chaos.ledger import Entry, Ledger
 from chaos.processes import Processes
 from chaos.world import World
+
+from shards.dataset import Dataset
 
 MOST_PENDING = {"hub": 4, "native": 2}
 """Faults that may wait for their victims at a time; more of a kind would only pile up on the next one."""
@@ -60,7 +63,16 @@ class Campaign:
 
     def commits(self) -> int:
         """How many units are committed, real ones included."""
-        return sum(1 for _ in (self.run / "dataset" / "commits").glob("*.json"))
+        return sum(1 for _ in self._commits())
+
+    def _commits(self) -> Iterator[Path]:
+        return (self.run / "dataset" / "commits").glob("*.json")
+
+    @cached_property
+    def _unit_of(self) -> dict[int, str]:
+        """The unit of each draw, by its seed."""
+        rows = Dataset.open(self.world.reference / "dataset").rows(columns=["seed", "unit"], label=1)
+        return dict(zip(rows["seed"].to_pylist(), rows["unit"].to_pylist(), strict=True))
 
     def carry_out(self) -> None:
         """Inject everything and bring the run to its end.
@@ -170,6 +182,15 @@ class Campaign:
     def pending_of(self, group: str) -> list[Entry]:
         """Faults of a group that have met nobody yet."""
         return [entry for entry in self.ledger.pending() if KINDS[entry.kind].group == group]
+
+    def out_of_memory(self) -> bool:
+        """Whether a fault that takes memory waits for its victim, or has left a unit that is not committed yet."""
+        if any(entry.kind in OUT_OF_MEMORY for entry in self.pending_of("native")):
+            return True
+        numbers = {entry.number for entry in self.ledger.entries if entry.kind in OUT_OF_MEMORY}
+        struck = {seed for strike in self.world.native.strikes() if strike.number in numbers for seed in strike.seeds}
+        units = {self._unit_of[seed] for seed in struck & self._unit_of.keys()}  # the others are of the reserve
+        return bool(units - {path.name.split(".")[0] for path in self._commits()})
 
     def _watch_progress(self) -> None:
         commits, since = self._last_commit

@@ -99,10 +99,19 @@ def driver_stop(campaign: Campaign, number: int) -> tuple[str, bool]:
     return f"process {victim} for {seconds:.1f} s", True
 
 
+OUT_OF_MEMORY = frozenset({"host_oom", "device_oom"})
+
+
 def native(kind: str, most: int = 1) -> Injection:
-    """Return what lets the next pipeline call go wrong, `most` times at most for the same draws."""
+    """Return what lets the next pipeline call go wrong, `most` times at most for the same draws.
+
+    A unit that runs out of memory on a fresh worker and with batches of one is rightly given up, so two such faults
+    never wait or work at the same time.
+    """
 
     def inject(campaign: Campaign, number: int) -> tuple[str, bool]:
+        if kind in OUT_OF_MEMORY and campaign.out_of_memory():
+            raise NotNow
         times = campaign.moments.randint(1, most)
         campaign.world.native.arm(number, kind, times)
         return f"the next pipeline call, {times} times", False

@@ -63,10 +63,11 @@ def test_a_command_is_refused_until_there_is_room(
         assert code == 2, said
         assert "Traceback" not in said
         assert str(disk.folder) in said.split("error: ")[1]
-        assert "No space left" in said.split("error: ")[1]
+        assert "No space left on device; free space, then run the same command again" in said.split("error: ")[1]
         refusals += 1
         os.truncate(ballast, ballast.stat().st_size - 8192)
     assert refusals >= 3
+    assert [path.name for path in disk.folder.glob(".*") if path.name.startswith(".run.yaml")] == []
     dataset = Dataset.open(disk.folder / "dataset")
     assert sum(commit.counts["ok"] for commit in dataset.commits().values()) == 6
     assert exit_code("dataset", "verify", disk.folder / "dataset") == 0
