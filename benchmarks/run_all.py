@@ -4,7 +4,8 @@
 
 `make bench` calls it. Benchmarks are the modules of this folder that can be run; each runs in a process of its own, and
 one that misses its bar, or fails, does not keep the others from running. `--write` runs nothing and writes RESULTS.md
-from the measurements that are there.
+from the measurements that are there. What people should know of the figures, such as why a bar is missed, is in
+NOTES.md and goes to the head of RESULTS.md.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from benchmarks.side_by_side import MEASUREMENTS
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "RESULTS.md"
+NOTES = FOLDER / "NOTES.md"
 _HEAD = """# Benchmarks
 
 Written by `make bench` from one run of each script in this folder. Ratios are medians of pairs that ran in turns in
@@ -43,7 +45,7 @@ def run(name: str) -> bool:
 
 def results(measurements: list[dict[str, Any]]) -> str:
     """RESULTS.md: a table of all figures, and then what each was measured with."""
-    lines = [_HEAD, "| what | value | bar | met |", "| --- | --- | --- | --- |"]
+    lines = [_HEAD, NOTES.read_text(encoding="utf-8"), "| what | value | bar | met |", "| --- | --- | --- | --- |"]
     for kept in measurements:
         bar, met = "none", ""
         if kept["bar"] is not None:
