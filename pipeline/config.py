@@ -28,7 +28,9 @@ class HubConfig(FrozenModel):
         description="bytes the cache may hold, such as 400GB; the least recently used models go. null: no limit",
     )
     patience: float = runtime(
-        600.0, ge=0, description="seconds that sampling waits for a hub that answers nobody, before the run stops"
+        600.0,
+        ge=0,
+        description="seconds that a run waits for a hub that answers nobody, before it stops",
     )
     prefetch: int = runtime(1, ge=0, le=16, description="models fetched ahead by each worker while it samples")
 

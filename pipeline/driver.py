@@ -1,5 +1,6 @@
 """The driver's loop: lease, wait, judge, commit. The run lock is held while it runs."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from pipeline.bench import BENCHED_SECONDS, Bench
 from pipeline.events import EventLog
 from pipeline.executors.base import Executor
 from pipeline.given_up import failure_reason
-from pipeline.interruption import HubOutage, Interrupted, termination_as_interrupt
+from pipeline.interruption import HubOutage, Interrupted, NotFetched, termination_as_interrupt
 from pipeline.progress import say
 from pipeline.scheduler import Scheduler
 from pipeline.tasks import Bug, Died, Done, Failed, Task, Verdict
@@ -18,6 +19,9 @@ from shards.statuses import Reason
 
 BUGS_THAT_STOP = 5
 """Generators that met a bug of ours one after the other, with no unit done between: then the next ones would too."""
+
+SETBACKS = 3
+"""Times that a worker may have had no answer from the hub, one after the other; then the trouble is its machine's."""
 
 
 @dataclass
@@ -67,8 +71,7 @@ def drive(
     bench = Bench()
     at_work: dict[int, Task] = {}
     odd: set[str] = set()
-    cut_off: set[int] = set()
-    """Workers that had no answer from the hub the last time; once more, and the trouble is their machine's."""
+    setbacks: Counter[int] = Counter()
     try:
         with termination_as_interrupt():
             while not scheduler.finished:
@@ -86,13 +89,13 @@ def drive(
                 task = at_work.pop(worker)
                 if isinstance(outcome, InputError):
                     scheduler.put_back(task)
-                    if isinstance(outcome, HubOutage) and outlast is not None and worker not in cut_off:
-                        outlast()
-                        cut_off.add(worker)
+                    if outlast is not None and _may_pass(outcome) and setbacks[worker] < SETBACKS:
+                        setbacks[worker] += 1
+                        _outlast(outlast, outcome)
                     else:
                         _refuse(worker, task, outcome, executor, bench, events)
                     continue
-                cut_off.discard(worker)
+                setbacks.pop(worker, None)
                 bug = outcome.traceback if isinstance(outcome, Bug) else None
                 if isinstance(outcome, Bug):
                     odd.add(task.group)
@@ -112,6 +115,17 @@ def drive(
         raise Interrupted from interrupt
     scheduler.finish()
     return tally
+
+
+def _outlast(wait: Callable[[], None], refusal: InputError) -> None:
+    try:
+        wait()
+    except HubOutage as outage:
+        raise (refusal if isinstance(refusal, HubOutage) else outage) from None  # the worker's says what was wanted
+
+
+def _may_pass(refusal: InputError) -> bool:
+    return isinstance(refusal, HubOutage | NotFetched)
 
 
 def _refuse(worker: int, task: Task, refusal: InputError, executor: Executor, bench: Bench, events: EventLog) -> None:

@@ -21,6 +21,11 @@ class HubOutage(Stopped):
     """The hub stopped to answer."""
 
 
+class NotFetched(InputError):  # noqa: N818 - it may be there the next time
+    """What every unit needs, such as the checker, could not be fetched: by a slow line, or by an outage that was over
+    before anybody could tell it from the repo's own trouble."""
+
+
 class DeviceLost(Stopped):
     """The device of a run that samples in the driver's own process answers no more there."""
 

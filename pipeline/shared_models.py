@@ -15,6 +15,7 @@ from manifests.errors import InputError
 from manifests.unit import CheckerSpec
 from pipeline.config import CaptionerConfig
 from pipeline.hub_outage import check_hub_answers
+from pipeline.interruption import NotFetched
 from pipeline.worker_config import WorkerConfig
 from samplers.component_store import ComponentStore
 from samplers.safety_checker import SafetyChecker
@@ -37,7 +38,7 @@ class SharedModels:
         """Return the checker, loaded; None if the units have none.
 
         Raises:
-            InputError: it cannot be had.
+            InputError: it cannot be had; NotFetched when another try may bring it.
             HubOutage: it cannot be had since the hub answers nobody.
             UnitFailure: no memory is left beside the generator that is loaded.
         """
@@ -54,7 +55,7 @@ class SharedModels:
         """Return the captioner, loaded.
 
         Raises:
-            InputError, HubOutage, UnitFailure: as `checker`.
+            InputError, NotFetched, HubOutage, UnitFailure: as `checker`.
         """
         if self._captioner is None or self._captioner[0] != spec:
             if spec.revision is None:
@@ -83,9 +84,9 @@ class SharedModels:
         except UnitFailure as failure:
             if failure.status is Status.oom:
                 raise
+            told = f"{key}: {repo_id}: {failure.detail} ({failure.reason})"
             if failure.reason in _OF_THE_HUB:
                 check_hub_answers(endpoint, self._config.token, repo_id, f"{key}: {repo_id}")
-            where = f" (asked {redact(endpoint)})" if failure.reason in _OF_THE_HUB else ""
-            raise InputError(
-                f"{key}: {repo_id}: {failure.detail} ({failure.reason}){where}; the same command goes on from here"
-            ) from failure
+                where = f"(asked {redact(endpoint)}); the same command goes on from here"
+                raise NotFetched(f"{told} {where}") from failure
+            raise InputError(f"{told}; the same command goes on from here") from failure

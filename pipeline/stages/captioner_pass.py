@@ -8,6 +8,8 @@ from pathlib import Path
 from pipeline.config import CaptionerConfig
 from pipeline.context import RunContext
 from pipeline.driver import drive
+from pipeline.hub_outage import HubOutages
+from pipeline.hub_token import hub_token
 from pipeline.progress import StageProgress, say
 from pipeline.scheduler import Scheduler
 from pipeline.tasks import CaptionChunk, Died, Done, Failed, StoredImage, Task
@@ -59,7 +61,9 @@ class CaptionerPass:
                 progress.advance(len(made))
 
             if tasks:
-                drive(scheduler, context.executor(), context.events, on_done, on_given_up)
+                hub = context.config.hub
+                outages = HubOutages(hub.endpoint, hub_token(), hub.patience)
+                drive(scheduler, context.executor(), context.events, on_done, on_given_up, outages.outlast)
         return captions
 
     def forget(self) -> None:

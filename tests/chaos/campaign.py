@@ -17,6 +17,7 @@ from chaos.ledger import Entry, Ledger
 from chaos.processes import Processes
 from chaos.world import World
 
+from pipeline.events import read_events
 from shards.dataset import Dataset
 
 MOST_PENDING = {"hub": 4, "native": 2}
@@ -96,23 +97,23 @@ class Campaign:
             time.sleep(0.05)
 
     def _inject(self) -> None:
-        """Inject the next fault, or put it off when its victim is not there."""
-        number, kind = self._todo[0]
-        group = KINDS[kind].group
-        try:
+        """Inject the next fault whose victim is there; those of the hub come between two lives of the driver."""
+        for number, kind in list(self._todo):
+            group = KINDS[kind].group
             if group == "hub" or len(self.pending_of(group)) >= MOST_PENDING.get(group, 1):
-                raise NotNow
-            self._carry_out(number, kind)
-        except (NotNow, psutil.NoSuchProcess, ProcessLookupError):
-            self._todo.rotate(-1)
-            self._next = time.monotonic() + 0.2
-            if all(KINDS[other].group == "hub" for _, other in self._todo):
-                self.driver.allow(-signal.SIGKILL)  # nothing else is left that would make room for a cold start
-                self.driver.send(signal.SIGKILL)
+                continue
+            try:
+                self._carry_out(number, kind)
+            except (NotNow, psutil.NoSuchProcess, ProcessLookupError):
+                continue
+            self._todo.remove((number, kind))
+            self._next = time.monotonic() + self.moments.uniform(0.1, 1.5)
+            self._at_once = self.moments.random() < AT_ONCE
             return
-        self._todo.popleft()
-        self._next = time.monotonic() + self.moments.uniform(0.1, 1.5)
-        self._at_once = self.moments.random() < AT_ONCE
+        self._next = time.monotonic() + 0.2
+        if all(KINDS[other].group == "hub" for _, other in self._todo):
+            self.driver.allow(-signal.SIGKILL)  # nothing else is left that would make room for a cold start
+            self.driver.send(signal.SIGKILL)
 
     def _carry_out(self, number: int, kind: str) -> None:
         commits = self.commits() - self._before
@@ -184,13 +185,16 @@ class Campaign:
         return [entry for entry in self.ledger.pending() if KINDS[entry.kind].group == group]
 
     def out_of_memory(self) -> bool:
-        """Whether a fault that takes memory waits for its victim, or has left a unit that is not committed yet."""
+        """Whether a fault that takes memory waits for its victim, or has left a unit that will be tried again soon."""
         if any(entry.kind in OUT_OF_MEMORY for entry in self.pending_of("native")):
             return True
         numbers = {entry.number for entry in self.ledger.entries if entry.kind in OUT_OF_MEMORY}
         struck = {seed for strike in self.world.native.strikes() if strike.number in numbers for seed in strike.seeds}
         units = {self._unit_of[seed] for seed in struck & self._unit_of.keys()}  # the others are of the reserve
-        return bool(units - {path.name.split(".")[0] for path in self._commits()})
+        quarantined = {
+            event["unit"] for event in read_events(self.run / "events.jsonl") if event["event"] == "quarantined"
+        }
+        return bool(units - quarantined - {path.name.split(".")[0] for path in self._commits()})
 
     def _watch_progress(self) -> None:
         commits, since = self._last_commit

@@ -15,9 +15,9 @@ from manifests.generator import GeneratorSpec
 from manifests.unit import UnitSpec
 from pipeline import bench
 from pipeline.blame import LOST_UNITS
-from pipeline.driver import BUGS_THAT_STOP, Tally, drive
+from pipeline.driver import BUGS_THAT_STOP, SETBACKS, Tally, drive
 from pipeline.events import EventLog, read_events
-from pipeline.interruption import HubOutage
+from pipeline.interruption import HubOutage, NotFetched
 from pipeline.scheduler import Scheduler
 from pipeline.tasks import Bug, Died, Done, Failed, Outcome, Task, Verdict
 from pipeline.work_queue import TaskGroup
@@ -255,12 +255,21 @@ def test_an_outage_that_workers_meet_is_outlasted(tmp_path: Path) -> None:
     assert hub["waited"] > 0
 
 
-def test_a_worker_that_alone_reaches_no_hub_gets_no_more_work(tmp_path: Path) -> None:
-    outage = HubOutage("the hub does not answer")
-    workers = ScriptedWorkers(lambda task: outage, _done)
+@pytest.mark.parametrize("refusal", [HubOutage("the hub does not answer"), NotFetched("sample.checker: cut")])
+def test_a_worker_that_alone_reaches_no_hub_gets_no_more_work(tmp_path: Path, refusal: InputError) -> None:
+    workers = ScriptedWorkers(lambda task: refusal, _done)
+    _, done, lost, events = _drive(tmp_path, workers, _group("a", 9), outlast=lambda: None)
+    assert (len(set(done)), lost) == (9, [])
+    assert [event["worker"] for event in events if event["event"] == "benched"] == [0]
+    assert [event["worker"] for event in events if event["event"] == "leased"].count(0) == SETBACKS + 1
+
+
+def test_an_outage_that_was_over_before_anybody_asked_ends_no_run(tmp_path: Path) -> None:
+    answers: deque[Outcome] = deque([NotFetched("sample.checker: 503 Service Unavailable")] * SETBACKS)
+    workers = ScriptedWorkers(lambda task: answers.popleft() if answers else _done(task))
     _, done, lost, events = _drive(tmp_path, workers, _group("a", 6), outlast=lambda: None)
     assert (len(set(done)), lost) == (6, [])
-    assert [event["worker"] for event in events if event["event"] == "benched"] == [0]
+    assert [event for event in events if event["event"] == "benched"] == []
 
 
 def test_an_outage_that_lasts_too_long_ends_the_run(tmp_path: Path) -> None:

@@ -90,6 +90,29 @@ def test_a_hub_that_is_gone_while_sampling(
     assert sum(commit.counts["ok"] for commit in commits) == 6
 
 
+def test_a_checker_that_comes_too_slowly_once_does_not_end_the_run(
+    hub_folder: Path, toy_world: ToyWorld, tmp_path: Path, run: ExitCode
+) -> None:
+    """As after an outage that was over before anybody asked: the hub answers, and the file did not come."""
+    with HubServer(hub_folder, HubOptions(fault_token="slow")) as hub:
+        config = small_config(
+            ToyWorld(toy_world.root, hub.endpoint),
+            tmp_path / "run",
+            crawl={"models": [PIXELS]},
+            caption={"reals": [], "captioner": None},
+            sample={"checker": {"repo_id": CHECKER}},
+            hub={"cache": str(tmp_path / "cache"), "patience": 0, "download_timeout": 4},
+        )
+        path = write_yaml(tmp_path / "config.yaml", config)
+        assert run("crawl", path)[0] == 0 == run("caption", path)[0]
+        slow = hub.arm(Fault(kind="slow", repo=CHECKER, bytes_per_second=200))
+        code, said = run("sample", path)
+        assert hub.shown()[slow] == 1
+    assert code == 0, said
+    commits = Dataset.open(tmp_path / "run" / "dataset").commits().values()
+    assert sum(commit.counts["ok"] for commit in commits) == 6
+
+
 def test_a_hub_that_is_gone_while_crawling(
     toy_world: ToyWorld, tmp_path: Path, run: ExitCode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
