@@ -94,7 +94,8 @@ class Draws(Sequence[Draw]):
 
 
 class DrawTemplate(NamedTuple):
-    """The canonical JSON of the draws of one prompt, but for their index and seed.
+    """The canonical JSON of the draws of one prompt, but for their index and seed: the index stands between `head` and
+    `middle`, the seed between `middle` and `tail`.
 
     Making a draw's text from it takes a tenth of the time that a `Draw` takes.
     """
@@ -122,10 +123,6 @@ class DrawTemplate(NamedTuple):
             f'"real_source":{_text(real_source)},"seed":',
             f',"source_image_id":{_text(source_image_id)}}}',
         )
-
-    def text(self, index: int, seed: int) -> str:
-        """Return the canonical JSON of one draw."""
-        return f"{self.head}{index}{self.middle}{seed}{self.tail}"
 
 
 def _text(value: str | None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from manifests.draws import Draws, DrawTemplate
 from manifests.generator import GeneratorSpec
 from manifests.prompts import Prompt
-from samplers.seeds import Seeds
+from samplers.seeds import Seeds, quoted
 
 _CLASS = Prompt(prompt_id="class", prompt="", prompt_source="class_label")
 _NOTHING = Prompt(prompt_id="unconditional", prompt="", prompt_source="unconditional")
@@ -47,35 +47,34 @@ class PromptChoice:
 
     def _draws(self, start: int, places: range, sign: int) -> Draws:
         texts: list[str] = []
-        prompts, count, seed_of = self._prompts, len(self._prompts), self._seeds.of
-        for place in places:
+        prompts, count, seed_of = self._prompts, len(self._prompts), self._seeds.of_quoted
+        for place in places:  # a hundred times for each unit: what can be done once for a prompt is
             prompt = prompts[(start + place) % count]
+            _, prompt_id, (head, middle, tail) = _TEMPLATES.get(id(prompt)) or _template(prompt)
             index = place if sign > 0 else -place - 1
-            texts.append(_template(prompt).text(index, seed_of(prompt.prompt_id, index)))
+            texts.append(f"{head}{index}{middle}{seed_of(prompt_id, index)}{tail}")
         return Draws(f"[{','.join(texts)}]")
 
 
-_TEMPLATES: dict[int, tuple[Prompt, DrawTemplate]] = {}
+_TEMPLATES: dict[int, tuple[Prompt, str, DrawTemplate]] = {}
 _TEMPLATES_KEPT = 50_000
 """Prompts are shared by many generators. Each is held, so that its number is nobody else's; 60 MB at most, or so."""
 
 
-def _template(prompt: Prompt) -> DrawTemplate:
-    known = _TEMPLATES.get(id(prompt))
-    if known is None:
-        if len(_TEMPLATES) >= _TEMPLATES_KEPT:
-            _TEMPLATES.clear()
-        template = DrawTemplate.of(
-            prompt=prompt.prompt,
-            prompt_id=prompt.prompt_id,
-            prompt_source=prompt.prompt_source,
-            class_label=prompt.class_label,
-            content=prompt.content,
-            real_source=prompt.real_source,
-            source_image_id=prompt.source_image_id,
-        )
-        known = _TEMPLATES[id(prompt)] = prompt, template
-    return known[1]
+def _template(prompt: Prompt) -> tuple[Prompt, str, DrawTemplate]:
+    if len(_TEMPLATES) >= _TEMPLATES_KEPT:
+        _TEMPLATES.clear()
+    template = DrawTemplate.of(
+        prompt=prompt.prompt,
+        prompt_id=prompt.prompt_id,
+        prompt_source=prompt.prompt_source,
+        class_label=prompt.class_label,
+        content=prompt.content,
+        real_source=prompt.real_source,
+        source_image_id=prompt.source_image_id,
+    )
+    _TEMPLATES[id(prompt)] = known = prompt, quoted(prompt.prompt_id), template
+    return known
 
 
 def _start(generator: str, use: str, prompts: int) -> int:

@@ -20,9 +20,18 @@ class Seeds:
 
     def of(self, prompt_id: str, index: int) -> int:
         """Return the noise seed of draw `index`: 0 <= seed < 2**63."""
+        return self.of_quoted(quoted(prompt_id), index)
+
+    def of_quoted(self, prompt_id: str, index: int) -> int:
+        """Return the same for a prompt id that went through `quoted`."""
         own = self._common.copy()
-        own.update(f"{encode_basestring(prompt_id)},{index}]".encode())
+        own.update(f"{prompt_id},{index}]".encode())
         return int.from_bytes(own.digest()) >> (64 - _SEED_BITS)
+
+
+def quoted(prompt_id: str) -> str:
+    """Return a prompt id as a JSON string, to be used for many draws."""
+    return encode_basestring(prompt_id)
 
 
 def seed_for(generator: str, revision: str | None, prompt_id: str, index: int) -> int:
